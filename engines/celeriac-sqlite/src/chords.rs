@@ -85,14 +85,13 @@ fn join_in(tx: &mut Tx<'_>, part: &ChordPart, now: i64) -> Outcome<Joined> {
             Ok(Chord { size: row.get(0)?, joined: row.get(1)?, claimed_until: row.get(2)?, finished: row.get(3)? })
         })
         .optional()?;
-    let mut chord = match found {
-        Some(chord) => chord,
-        None => {
-            // A member may be quicker than whoever says how many there are.
-            tx.statement("INSERT INTO chords (group_id, expires) VALUES (?, ?)")?
-                .execute((&part.group, later(now, KEPT_FOR)))?;
-            Chord { size: None, joined: 0, claimed_until: 0, finished: false }
-        }
+    let mut chord = if let Some(chord) = found {
+        chord
+    } else {
+        // A member may be quicker than whoever says how many there are.
+        tx.statement("INSERT INTO chords (group_id, expires) VALUES (?, ?)")?
+            .execute((&part.group, later(now, KEPT_FOR)))?;
+        Chord { size: None, joined: 0, claimed_until: 0, finished: false }
     };
     if chord.finished {
         return Ok(Joined::Claimed);

@@ -96,3 +96,42 @@ fn advice(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
         _ => (ErrorKind::Internal, "SQLite gave an answer that nobody foresaw"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(error: rusqlite::Error, kind: ErrorKind, advice: &str) {
+        let error = Failure::from(error).explain("publish messages", Path::new("tasks.db"));
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().starts_with("could not publish messages in tasks.db: "), "{error}");
+        assert!(error.to_string().contains(advice), "{error}");
+    }
+
+    fn code(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn a_connection_that_may_only_read_says_what_must_be_writable() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t (a); PRAGMA query_only = ON").unwrap();
+        let error = conn.execute("INSERT INTO t VALUES (1)", []).expect_err("refused");
+        check(error, ErrorKind::Denied, "its -wal and -shm files and its folder");
+    }
+
+    #[test]
+    fn what_the_disk_says_is_told_apart() {
+        check(code(ffi::SQLITE_FULL), ErrorKind::Full, "free space");
+        check(code(ffi::SQLITE_IOERR_FSYNC), ErrorKind::Unavailable, "the disk reports errors");
+        check(code(ffi::SQLITE_IOERR_SHMMAP), ErrorKind::Unavailable, "on a local disk");
+        check(code(ffi::SQLITE_CORRUPT), ErrorKind::Corrupt, ".recover");
+        check(code(ffi::SQLITE_CANTOPEN), ErrorKind::Denied, "the file and its folder");
+        check(code(ffi::SQLITE_BUSY_SNAPSHOT), ErrorKind::Unavailable, "busy_timeout");
+        check(code(ffi::SQLITE_TOOBIG), ErrorKind::TooLarge, "larger than SQLite can hold");
+        check(code(ffi::SQLITE_MISUSE), ErrorKind::Internal, "nobody foresaw");
+    }
+}

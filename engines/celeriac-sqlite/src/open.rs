@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use celeriac_core::{Error, ErrorKind, Result};
-use rusqlite::{Connection, MAIN_DB, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use crate::{
     Config,
@@ -136,7 +136,7 @@ fn prepare_writer(conn: &mut Connection, config: &Config, now: &str) -> Outcome<
         ));
     }
     check_owner(conn, config)?;
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode = switch_to_log(conn, config.busy_timeout)?;
     if mode != "wal" {
         return Err(Failure::Refused(
             ErrorKind::Unsupported,
@@ -158,6 +158,22 @@ fn prepare_writer(conn: &mut Connection, config: &Config, now: &str) -> Outcome<
         conn.query_row(&format!("PRAGMA max_page_count = {}", pages.max(1)), [], |_| Ok(()))?;
     }
     Ok(())
+}
+
+/// Switches to the write-ahead log. SQLite does not call the busy handler for this: when several processes make the
+/// file at the same moment, all but one are told at once that it is locked.
+fn switch_to_log(conn: &Connection, limit: Duration) -> Outcome<String> {
+    const NAP: Duration = Duration::from_millis(2);
+    let mut waited = Duration::ZERO;
+    loop {
+        match conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && waited < limit => {
+                std::thread::sleep(NAP);
+                waited += NAP;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// Refuses a file of another program before anything is changed in it.

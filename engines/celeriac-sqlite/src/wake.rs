@@ -136,15 +136,14 @@ impl Drop for Waker {
 fn hear(conn: &Connection, inbox: Option<&Inbox>, hub: &Hub, stop: &Stop) {
     let mut seen = change_counter(conn);
     while !stop.told.load(Ordering::Acquire) {
-        let heard = match inbox {
-            Some(inbox) => inbox.hear(LOOK_WITH_SOCKETS),
-            None => {
-                let mut lock = stop.lock.lock();
-                if !stop.told.load(Ordering::Acquire) {
-                    stop.changed.wait_for(&mut lock, LOOK_WITHOUT_SOCKETS);
-                }
-                None
+        let heard = if let Some(inbox) = inbox {
+            inbox.hear(LOOK_WITH_SOCKETS)
+        } else {
+            let mut lock = stop.lock.lock();
+            if !stop.told.load(Ordering::Acquire) {
+                stop.changed.wait_for(&mut lock, LOOK_WITHOUT_SOCKETS);
             }
+            None
         };
         if let Some(touched) = heard {
             hub.wake(&touched);

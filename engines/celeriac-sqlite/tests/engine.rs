@@ -1,5 +1,7 @@
 //! What the conformance suite cannot know: the file, its errors, several engines on one file.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::{path::Path, time::Duration};
 
 use celeriac_core::{
@@ -274,4 +276,34 @@ async fn a_dropped_recv_keeps_what_it_claimed() {
         }
     }
     assert_eq!(seen, (0..50).map(|number| format!("id-{number}")).collect::<Vec<_>>());
+}
+
+/// What was claimed for a `recv` that was dropped, and whose lease then lapsed, is delivered once more and not twice.
+#[tokio::test]
+async fn a_claim_that_nobody_received_lapses_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, hand) = Clock::manual(Timestamp::UNIX_EPOCH);
+    let engine = SqliteEngine::open(Config::new(folder.path().join("tasks.db")), clock).unwrap();
+    let broker = engine.broker();
+    let (first, second) = (
+        broker.consume(subscription(&["mail"])).await.unwrap(),
+        broker.consume(subscription(&["mail"])).await.unwrap(),
+    );
+    publish_some(&broker, 1).await;
+    // One poll sends the claim.
+    let polled = {
+        let mut recv = std::pin::pin!(first.recv(1));
+        std::future::poll_fn(|ctx| std::task::Poll::Ready(recv.as_mut().poll(ctx).is_ready())).await
+    };
+    assert!(!polled);
+    // The writer takes commands in order: once this one is through, the claim is too.
+    broker.declare(&celeriac_core::Topology::default()).await.unwrap();
+    hand.advance(Duration::from_secs(31));
+    let again = second.recv(1).await.unwrap();
+    assert_eq!((again[0].tag.attempt, again[0].losses, again[0].redelivered), (2, 1, true));
+    let report = first.extend(&[]).await.unwrap();
+    assert!(report.lost.is_empty());
+    assert_eq!(second.settle(vec![Settlement::Ack(again[0].tag.clone())]).await.unwrap(), [Settled::Done]);
+    publish_some(&broker, 1).await;
+    assert_eq!(first.recv(1).await.unwrap()[0].tag.attempt, 1);
 }

@@ -7,7 +7,7 @@ use celeriac_core::{Delivery, DeliveryTag, Message, Priority, QueueName, TaskId,
 use rusqlite::Row;
 
 use super::{
-    leases::{Registration, renew, sweep},
+    leases::{Registration, renew},
     place::Waiting,
     revocations::Revocations,
 };
@@ -27,7 +27,7 @@ pub(super) struct Claimed {
     pub(super) next: Option<i64>,
 }
 
-/// Sweeps lapsed leases, promotes what is due, and claims up to `limit` messages for `consumer`.
+/// Promotes what is due, and claims up to `limit` messages for `consumer`.
 pub(super) fn claim(
     tx: &mut Tx<'_>,
     consumer: &Registration,
@@ -36,7 +36,6 @@ pub(super) fn claim(
     limit: usize,
     now: i64,
 ) -> Outcome<Claimed> {
-    sweep(tx, now)?;
     for queue in &consumer.queues {
         promote(tx, queue, limit.max(PROMOTE_MIN), now)?;
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use celeriac_core::{
-    Consumer, Delivery, DeliveryTag, Error, ErrorKind, LeaseReport, QueueName, Result, Settled, Settlement,
+    Consumer, Delivery, DeliveryTag, Error, ErrorKind, LeaseReport, QueueName, Result, Revocation, Settled, Settlement,
     Subscription,
 };
 use parking_lot::Mutex;
@@ -215,21 +215,37 @@ impl Consumption {
         tx: &mut Tx<'_>,
         named: &[DeliveryTag],
         now: i64,
-    ) -> Outcome<(LeaseReport, Vec<(DeliveryTag, celeriac_core::Revocation)>)> {
-        let id = self.registration.id;
+    ) -> Outcome<(LeaseReport, Vec<(DeliveryTag, Revocation)>)> {
         renew(tx, &self.registration, now)?;
+        self.drop_lost(tx)?;
+        let lost = self.lost(tx, named)?;
+        let of_held = revocations::of_held(tx, self.registration.id, now)?;
+        let revoked = of_held.iter().filter(|(tag, _)| named.contains(tag)).cloned().collect();
+        Ok((LeaseReport { lost, revoked }, of_held))
+    }
+
+    /// Which of these are not held by this consumer any more.
+    fn lost(&self, tx: &Tx<'_>, tags: &[DeliveryTag]) -> Outcome<Vec<DeliveryTag>> {
         let mut find =
             tx.statement("SELECT EXISTS (SELECT 1 FROM held WHERE consumer = ? AND key = ? AND attempt = ?)")?;
         let mut lost = Vec::new();
-        for tag in named {
-            let held: bool = find.query_row((id, key_in(tag.key), tag.attempt), |row| row.get(0))?;
+        for tag in tags {
+            let held: bool = find.query_row((self.registration.id, key_in(tag.key), tag.attempt), |row| row.get(0))?;
             if !held {
                 lost.push(tag.clone());
             }
         }
-        let of_held = revocations::of_held(tx, id, now)?;
-        let revoked = of_held.iter().filter(|(tag, _)| named.contains(tag)).cloned().collect();
-        Ok((LeaseReport { lost, revoked }, of_held))
+        Ok(lost)
+    }
+
+    /// Drops what was claimed, never received, and swept away meanwhile. True when something is left to be received.
+    fn drop_lost(&self, tx: &Tx<'_>) -> Outcome<bool> {
+        let tags: Vec<DeliveryTag> =
+            self.mailbox.lock().deliveries.iter().map(|delivery| delivery.tag.clone()).collect();
+        let lost = self.lost(tx, &tags)?;
+        let mut mailbox = self.mailbox.lock();
+        mailbox.deliveries.retain(|delivery| !lost.contains(&delivery.tag));
+        Ok(!mailbox.deliveries.is_empty())
     }
 }
 
@@ -278,11 +294,9 @@ impl Mailbox {
         if self.closed {
             return Look::Take(Ok(Vec::new()));
         }
-        if now >= self.lease_until {
-            // Nobody renewed: by now these may be somebody else's. The next claim sweeps them back into the queue.
-            self.deliveries.clear();
-        }
-        if !self.deliveries.is_empty() {
+        // Where nobody renewed, what lies here may be somebody else's by now: a claim finds out.
+        let lapsed = now >= self.lease_until;
+        if !lapsed && !self.deliveries.is_empty() {
             let rest = self.deliveries.split_off(limit.min(self.deliveries.len()));
             return Look::Take(Ok(std::mem::replace(&mut self.deliveries, rest)));
         }
@@ -291,7 +305,7 @@ impl Mailbox {
         }
         match () {
             () if self.claiming => Look::Wait(None),
-            () if self.wanted => Look::Claim,
+            () if self.wanted || !self.deliveries.is_empty() => Look::Claim,
             () => Look::Wait(self.next),
         }
     }
@@ -332,6 +346,13 @@ impl Command for Claim {
         if mailbox.lock().closed {
             return Ok(());
         }
+        sweep(tx, self.now)?;
+        if self.consumption.drop_lost(tx)? {
+            // Still ours after all, and not received yet: no more before these are.
+            renew(tx, registration, self.now)?;
+            self.claimed = Some(Claimed { deliveries: Vec::new(), next: None });
+            return Ok(());
+        }
         self.claimed = Some(claim(tx, registration, queues, self.turn, self.limit, self.now)?);
         Ok(())
     }
@@ -342,7 +363,7 @@ impl Command for Claim {
             mailbox.claiming = false;
             match (outcome, self.claimed) {
                 (Ok(()), Some(mut claimed)) if !mailbox.closed => {
-                    if !claimed.deliveries.is_empty() {
+                    if !claimed.deliveries.is_empty() || !mailbox.deliveries.is_empty() {
                         mailbox.wanted = true;
                         mailbox.lease_until = self.now.saturating_add(self.consumption.registration.lease_micros);
                     }

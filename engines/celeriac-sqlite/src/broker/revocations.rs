@@ -48,7 +48,7 @@ pub(super) async fn revoked(shared: &Arc<Shared>, ids: &[TaskId]) -> Result<Vec<
             ids.iter()
                 .map(|id| {
                     let stored = find.query_row((id.as_str(), now), read).optional()?;
-                    stored.map(|stored| stored.check()).transpose()
+                    stored.map(Stored::check).transpose()
                 })
                 .collect()
         })
