@@ -14,7 +14,8 @@ use std::{
 };
 
 use celeriac_core::{
-    BrokerHandle, Clock, Message, Priority, Publication, QueueName, Settlement, Subscription, TaskName, WorkerName,
+    BrokerHandle, Clock, Message, Priority, Publication, QueueName, Settlement, Subscription, TaskName, Timestamp,
+    WorkerName,
 };
 use celeriac_sqlite::{Config, SqliteEngine};
 use rusqlite::{Connection, params};
