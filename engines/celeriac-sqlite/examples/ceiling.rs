@@ -14,8 +14,8 @@ use std::{
 };
 
 use celeriac_core::{
-    BrokerHandle, Clock, Message, Priority, Publication, QueueName, Settlement, Subscription, TaskName, Timestamp,
-    WorkerName,
+    BrokerHandle, Clock, Message, Peek, PeekState, Priority, Publication, QueueName, Settlement, Subscription,
+    TaskName, Timestamp, WorkerName,
 };
 use celeriac_sqlite::{Config, SqliteEngine};
 use rusqlite::{Connection, params};
@@ -160,6 +160,18 @@ async fn drain(options: &Options, backlog: usize, drained: usize) -> Duration {
             .expect("settled");
     }
     let took = start.elapsed();
+    let wal = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |file| file.len());
+    let looked = Instant::now();
+    let depth = broker.depth(&[]).await.expect("counted");
+    let (counted, looked) = (looked.elapsed(), Instant::now());
+    let peek = Peek { state: Some(PeekState::Ready), limit: 100, ..Peek::default() };
+    broker.peek(peek).await.expect("looked");
+    println!(
+        "with {} ready: depth {counted:?}, peek at 100 {:?}, log of {} MiB",
+        depth[0].ready,
+        looked.elapsed(),
+        wal >> 20
+    );
     engine.close().await.expect("closes");
     took
 }

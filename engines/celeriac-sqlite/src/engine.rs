@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Config, SqliteBroker, SqliteHistory, SqliteResults, broker::Consumption, hub::Hub, open::open_writer,
-    readers::Readers, wake::Waker, writer::Writer,
+    readers::Readers, tx::Touched, wake::Waker, writer::Writer,
 };
 
 /// The URL scheme, by which people know the engine.
@@ -148,6 +148,8 @@ impl Shared {
         // Readers before the writer: the last connection to close empties the log into the file.
         self.readers.close().await;
         self.writer.close().await;
+        // Whoever still waits for a result or a broadcast looks once more, and hears that the store is closed.
+        self.hub.wake(&Touched::everything());
     }
 }
 

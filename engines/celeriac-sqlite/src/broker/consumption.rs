@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::{
     claim::{Claimed, claim, queue_texts},
     leases::{Registration, Release, release, renew, sweep},
+    queues::Known,
     revocations, settle,
 };
 use crate::{
@@ -59,6 +60,8 @@ impl SqliteConsumer {
             .writer
             .run("register a consumer", Durability::Relaxed, 1, move |tx| {
                 let (texts, queues_json) = queue_texts(&named)?;
+                let mut known = Known::prepare(tx)?;
+                named.iter().try_for_each(|queue| known.put(queue, now))?;
                 let id = tx.ticket()?;
                 let registration = Registration {
                     id,

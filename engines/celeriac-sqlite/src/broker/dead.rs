@@ -7,7 +7,7 @@ use celeriac_core::{
 };
 use rusqlite::params;
 
-use super::{claim::message, place::Waiting, publish::check};
+use super::{claim::message, place::Waiting, publish::check, queues::Known};
 use crate::{
     engine::Shared,
     errors::Outcome,
@@ -27,6 +27,7 @@ pub(super) async fn bury(shared: &Arc<Shared>, entry: Publication, reason: DeadR
     shared
         .writer
         .run("put a message into the dead set", Durability::Durable, 1, move |tx| {
+            Known::prepare(tx)?.put(&entry.queue, now)?;
             let number = tx.ticket()?;
             tx.statement(
                 "INSERT INTO dead (entry, task_id, task, queue, priority, reason, detail, published_at, died_at, attempts, \

@@ -59,7 +59,9 @@ pub(super) fn sweep(tx: &mut Tx<'_>, now: i64) -> Outcome<()> {
         .collect::<Result<_, _>>()?;
     for consumer in lapsed {
         let released = release(tx, consumer, Release::Lapsed, now)?;
-        tracing::info!(consumer, released, "a consumer's lease lapsed; what it held is back in its queues");
+        if released > 0 {
+            tracing::warn!(consumer, released, "a consumer's lease lapsed; what it held is back in its queues");
+        }
     }
     Ok(())
 }

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use celeriac_core::{Accepted, Publication, Result, TaskId, Unique};
 use rusqlite::{OptionalExtension, params};
 
-use super::place::{Parked, Waiting};
+use super::{
+    place::{Parked, Waiting},
+    queues::Known,
+};
 use crate::{
     engine::Shared,
     errors::Outcome,
@@ -78,6 +81,7 @@ fn insert_all(tx: &mut Tx<'_>, chunk: &[Publication], now: i64) -> Outcome<Vec<A
     )?;
     let mut waiting = Waiting::prepare(tx)?;
     let mut parked = Parked::prepare(tx)?;
+    let mut known = Known::prepare(tx)?;
     let mut accepted = Vec::with_capacity(chunk.len());
     for publication in chunk {
         if let Some(unique) = &publication.unique
@@ -106,6 +110,7 @@ fn insert_all(tx: &mut Tx<'_>, chunk: &[Publication], now: i64) -> Outcome<Vec<A
             Some(due) => parked.put(queue, due, key, priority)?,
             None => waiting.put(queue, priority, key, key, now)?,
         }
+        known.put(&publication.queue, now)?;
         tx.touch_queue(queue);
         accepted.push(Accepted::Queued);
     }

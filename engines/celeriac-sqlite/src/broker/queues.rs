@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use celeriac_core::{QueueDepth, QueueName, Result, Topology};
+use rusqlite::CachedStatement;
 
 use crate::{
     engine::Shared,
@@ -20,11 +21,8 @@ pub(super) async fn declare(shared: &Arc<Shared>, topology: &Topology) -> Result
     shared
         .writer
         .run("declare queues", Durability::Durable, queues.len(), move |tx| {
-            let mut insert = tx.statement("INSERT OR IGNORE INTO queues (name, declared_at) VALUES (?, ?)")?;
-            for queue in &queues {
-                insert.execute((queue.as_str(), now))?;
-            }
-            Ok(())
+            let mut known = Known::prepare(tx)?;
+            queues.iter().try_for_each(|queue| known.put(queue, now))
         })
         .await
 }
@@ -70,19 +68,33 @@ fn depths(conn: &rusqlite::Connection, wanted: &[QueueName], now: i64) -> Outcom
         .collect()
 }
 
-/// Declared queues, and those that have something in them. One jump an index entry, however many messages.
+/// Every queue that was ever declared, published to or consumed from.
 fn known(conn: &rusqlite::Connection) -> Outcome<Vec<QueueName>> {
-    let mut statement = conn.prepare_cached(
-        "WITH RECURSIVE w(queue) AS (SELECT min(queue) FROM waiting UNION ALL \
-           SELECT (SELECT min(queue) FROM waiting WHERE queue > w.queue) FROM w WHERE w.queue IS NOT NULL), \
-         p(queue) AS (SELECT min(queue) FROM parked UNION ALL \
-           SELECT (SELECT min(queue) FROM parked WHERE queue > p.queue) FROM p WHERE p.queue IS NOT NULL) \
-         SELECT name FROM queues UNION SELECT queue FROM w WHERE queue IS NOT NULL \
-         UNION SELECT queue FROM p WHERE queue IS NOT NULL UNION SELECT queue FROM held UNION SELECT queue FROM dead \
-         ORDER BY 1",
-    )?;
+    let mut statement = conn.prepare_cached("SELECT name FROM queues ORDER BY name")?;
     let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     names.into_iter().map(|queue| name(QueueName::new(queue), "a queue's name")).collect()
+}
+
+/// Makes queues known. Prepared once, used for each of a batch.
+pub(super) struct Known<'conn> {
+    insert: CachedStatement<'conn>,
+    last: Option<QueueName>,
+}
+
+impl<'conn> Known<'conn> {
+    pub(super) fn prepare(tx: &Tx<'conn>) -> Outcome<Self> {
+        let insert = tx.statement("INSERT OR IGNORE INTO queues (name, declared_at) VALUES (?, ?)")?;
+        Ok(Self { insert, last: None })
+    }
+
+    pub(super) fn put(&mut self, queue: &QueueName, now: i64) -> Outcome<()> {
+        // A batch goes to one queue most of the time.
+        if self.last.as_ref() != Some(queue) {
+            self.insert.execute((queue.as_str(), now))?;
+            self.last = Some(queue.clone());
+        }
+        Ok(())
+    }
 }
 
 pub(super) async fn purge(shared: &Arc<Shared>, queue: &QueueName) -> Result<u64> {
