@@ -48,7 +48,7 @@ impl SqliteEngine {
         let hub = Arc::new(Hub::new());
         let waker = Arc::new(Waker::new(&config, hub.clone()));
         let readers = Readers::start(&config)?;
-        let writer = Writer::start(conn, config.path.clone(), config.synchronous, hub.clone(), waker.clone())?;
+        let writer = Writer::start(conn, &config, hub.clone(), waker.clone())?;
         Ok(Self(Arc::new(Shared {
             config,
             clock,

@@ -28,7 +28,7 @@ const STATEMENTS_KEPT: usize = 128;
 const CHECKPOINT_PAGES: u32 = 4_096;
 
 /// A log that grew beyond this while somebody read is cut back to it.
-const LOG_BYTES_KEPT: u32 = 64 << 20;
+pub(crate) const LOG_BYTES_KEPT: u32 = 64 << 20;
 
 /// How much of the file a connection keeps in memory, in KiB.
 const CACHE_KIB: i32 = 16 << 10;
@@ -62,7 +62,7 @@ fn open(config: &Config) -> Result<Connection> {
 
 /// Waits for other processes in short naps. SQLite's own handler sleeps up to 100 ms at a time, which is an age here:
 /// a transaction of ours takes a few milliseconds.
-fn wait_when_busy(conn: &mut Connection, limit: Duration) -> rusqlite::Result<()> {
+pub(crate) fn wait_when_busy(conn: &mut Connection, limit: Duration) -> rusqlite::Result<()> {
     let mut waited = Duration::ZERO;
     conn.busy_handler(Some(move |tries: i32| {
         if tries == 0 {

@@ -7,7 +7,13 @@
 //!  commands ──► queue ──► BEGIN IMMEDIATE; (SAVEPOINT; command; RELEASE)…; COMMIT ──► wake sleepers ──► answers
 //! ```
 
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use celeriac_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -15,9 +21,10 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
-    Synchronous,
+    Config, Synchronous,
     errors::{Failure, Outcome},
     hub::Hub,
+    open::{LOG_BYTES_KEPT, wait_when_busy},
     tx::{Touched, Tx},
     wake::Waker,
 };
@@ -30,6 +37,12 @@ const GROUP_COMMANDS_MAX: usize = 256;
 const GROUP_ROWS_MAX: usize = 4_096;
 /// How many bytes of messages may wait for the thread, in KiB.
 const KIB_WAITING_MAX: u32 = 128 << 10;
+
+/// How long a log is too long, and how often that is looked at, in groups.
+const LOG_BYTES_MAX: u64 = 2 * LOG_BYTES_KEPT as u64;
+const LOG_LOOK_EVERY: u32 = 32;
+/// How long writing waits for readers when the log is too long.
+const LOG_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Whether a command's effect must survive a power failure once it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,19 +75,16 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the thread on a connection of its own.
-    pub(crate) fn start(
-        conn: Connection,
-        path: PathBuf,
-        synchronous: Synchronous,
-        hub: Arc<Hub>,
-        waker: Arc<Waker>,
-    ) -> Result<Self> {
+    pub(crate) fn start(conn: Connection, config: &Config, hub: Arc<Hub>, waker: Arc<Waker>) -> Result<Self> {
+        let path = config.path.clone();
+        let (synchronous, busy_timeout) = (config.synchronous, config.busy_timeout);
+        let log = Log::new(&config.path);
         let (commands, queue) = mpsc::channel(COMMANDS_WAITING_MAX);
         let (ended, end) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("celeriac-writer".into())
             .spawn(move || {
-                Thread { conn, queue, hub, waker, synchronous, current: None }.run();
+                Thread { conn, queue, hub, waker, synchronous, busy_timeout, current: None, log }.run();
                 // The receiver is gone when nobody waits for the end.
                 let _ = ended.send(());
             })
@@ -190,6 +200,8 @@ struct Thread {
     hub: Arc<Hub>,
     waker: Arc<Waker>,
     synchronous: Synchronous,
+    busy_timeout: Duration,
+    log: Log,
     /// The connection's setting, to change it only when needed.
     current: Option<Synchronous>,
 }
@@ -199,6 +211,7 @@ impl Thread {
         while let Some(first) = self.queue.blocking_recv() {
             let group = self.gather(first);
             self.run_group(group);
+            self.shorten_log();
         }
         self.put_down();
     }
@@ -291,11 +304,63 @@ impl Thread {
         Ok(())
     }
 
+    /// Begins the log anew where it has grown too long. SQLite does so by itself whenever nobody reads; among many busy
+    /// readers that moment may never come, so we wait for those that read now. One that never ends is not waited for.
+    fn shorten_log(&mut self) {
+        if !self.log.is_too_long() {
+            return;
+        }
+        let shortened = wait_when_busy(&mut self.conn, LOG_WAIT_MAX)
+            .and_then(|()| self.conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0)))
+            .map(|busy| !busy);
+        if !matches!(shortened, Ok(true)) {
+            tracing::warn!(
+                log = %self.log.path.display(), bytes = self.log.bytes,
+                "the log cannot be shortened while a reader keeps an old state; look for an open transaction"
+            );
+        }
+        // Setting a handler fails on a broken connection only, which the next command will tell.
+        let _ = wait_when_busy(&mut self.conn, self.busy_timeout);
+    }
+
     /// Leaves a short log behind. Others may be using the file: what they keep is copied by them.
     fn put_down(self) {
         if let Err(error) = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             tracing::debug!(%error, "the log was not copied into the file at the end");
         }
+    }
+}
+
+/// The log's length, looked at now and then.
+struct Log {
+    path: PathBuf,
+    groups: u32,
+    bytes: u64,
+    /// Beyond this it is too long.
+    limit: u64,
+}
+
+impl Log {
+    fn new(file: &Path) -> Self {
+        let mut path = file.as_os_str().to_owned();
+        path.push("-wal");
+        Self { path: path.into(), groups: 0, bytes: 0, limit: LOG_BYTES_MAX }
+    }
+
+    fn is_too_long(&mut self) -> bool {
+        self.groups = (self.groups + 1) % LOG_LOOK_EVERY;
+        if self.groups != 0 {
+            return false;
+        }
+        self.bytes = fs::metadata(&self.path).map_or(0, |log| log.len());
+        let too_long = self.bytes > self.limit;
+        // Not again before it has grown by as much, so that waiting in vain stays rare.
+        self.limit = if too_long {
+            self.bytes + LOG_BYTES_MAX
+        } else {
+            self.limit.min(self.bytes + LOG_BYTES_MAX).max(LOG_BYTES_MAX)
+        };
+        too_long
     }
 }
 

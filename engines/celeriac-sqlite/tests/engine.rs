@@ -307,3 +307,24 @@ async fn a_claim_that_nobody_received_lapses_like_any_other() {
     publish_some(&broker, 1).await;
     assert_eq!(first.recv(1).await.unwrap()[0].tag.attempt, 1);
 }
+
+#[tokio::test]
+async fn the_log_shrinks_once_an_old_reader_has_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tasks.db");
+    let engine = open(&path);
+    let broker = engine.broker();
+    let log = || std::fs::metadata(folder.path().join("tasks.db-wal")).unwrap().len();
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM messages").unwrap();
+    while log() < 140 << 20 {
+        broker.publish(vec![publication("big", "mail", &[7; 4 << 20])]).await.unwrap();
+    }
+    drop(reader);
+    let mut published = 0;
+    while log() > 70 << 20 {
+        broker.publish(vec![publication("small", "mail", b"")]).await.unwrap();
+        published += 1;
+        assert!(published < 100, "the log has still {} bytes", log());
+    }
+}

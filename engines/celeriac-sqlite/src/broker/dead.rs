@@ -76,11 +76,14 @@ pub(super) async fn list(shared: &Arc<Shared>, query: DeadQuery) -> Result<Vec<D
     shared
         .readers
         .run("list the dead set", move |conn| {
-            let mut statement = conn.prepare_cached(
+            // A condition that is not asked for must not be in the way of an index.
+            let queue = if query.queue.is_some() { "queue = ?2" } else { "?2 IS NULL" };
+            let task_id = if query.task_id.is_some() { "task_id = ?4" } else { "?4 IS NULL" };
+            let mut statement = conn.prepare_cached(&format!(
                 "SELECT entry, task_id, task, queue, reason, detail, died_at, attempts, headers, properties, body \
-                 FROM dead WHERE entry < ?1 AND (?2 IS NULL OR queue = ?2) AND (?3 IS NULL OR task = ?3) \
-                 AND (?4 IS NULL OR task_id = ?4) ORDER BY entry DESC LIMIT ?5",
-            )?;
+                 FROM dead WHERE entry < ?1 AND {queue} AND (?3 IS NULL OR task = ?3) AND {task_id} \
+                 ORDER BY entry DESC LIMIT ?5"
+            ))?;
             let mut rows = statement.query(params![
                 query.before.map_or(i64::MAX, key_in),
                 query.queue.as_ref().map(QueueName::as_str),

@@ -44,16 +44,15 @@ pub(super) async fn peek(shared: &Arc<Shared>, peek: Peek) -> Result<Vec<Peeked>
 /// Goes through the narrow rows of the state that is asked for, so that a few messages in one state are found quickly
 /// beside a million in another.
 fn sql(peek: &Peek) -> String {
+    let queue = if peek.queue.is_some() { "queue = ?2 AND" } else { "" };
     let keys = match (&peek.task_id, peek.state) {
         (Some(_), _) | (None, None) => None,
-        (None, Some(PeekState::Ready)) => Some(
-            "SELECT key FROM waiting WHERE (?2 IS NULL OR queue = ?2) AND key > ?1 \
-             UNION ALL SELECT key FROM parked WHERE due <= ?5 AND (?2 IS NULL OR queue = ?2) AND key > ?1",
-        ),
-        (None, Some(PeekState::Held)) => Some("SELECT key FROM held WHERE (?2 IS NULL OR queue = ?2) AND key > ?1"),
-        (None, Some(PeekState::Parked)) => {
-            Some("SELECT key FROM parked WHERE due > ?5 AND (?2 IS NULL OR queue = ?2) AND key > ?1")
-        }
+        (None, Some(PeekState::Ready)) => Some(format!(
+            "SELECT key FROM waiting WHERE {queue} key > ?1 \
+             UNION ALL SELECT key FROM parked WHERE {queue} due <= ?5 AND key > ?1"
+        )),
+        (None, Some(PeekState::Held)) => Some(format!("SELECT key FROM held WHERE {queue} key > ?1")),
+        (None, Some(PeekState::Parked)) => Some(format!("SELECT key FROM parked WHERE {queue} due > ?5 AND key > ?1")),
     };
     // The tasks' names are not in the narrow rows: only without them is the page known before the wide rows are read.
     let first = if peek.task.is_none() { "ORDER BY key LIMIT ?6" } else { "" };

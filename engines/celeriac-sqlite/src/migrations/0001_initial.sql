@@ -96,6 +96,7 @@ CREATE TABLE dead (
     body         BLOB NOT NULL
 ) STRICT;
 CREATE INDEX dead_by_task_id ON dead (task_id);
+CREATE INDEX dead_by_queue ON dead (queue);
 
 CREATE TABLE unique_keys (
     name    TEXT PRIMARY KEY,
@@ -180,7 +181,7 @@ CREATE TABLE history (
 ) STRICT;
 CREATE INDEX history_by_update ON history (updated_at);
 CREATE INDEX history_by_state ON history (state, updated_at);
-CREATE INDEX history_by_name ON history (name, state);
+CREATE INDEX history_by_name ON history (name, updated_at, state);
 CREATE INDEX history_by_group ON history (group_id) WHERE group_id IS NOT NULL;
 CREATE INDEX history_by_root ON history (root_id) WHERE root_id IS NOT NULL;
 
