@@ -32,9 +32,10 @@ struct Options {
 
 fn main() {
     let mut words = std::env::args().skip(1);
-    if words.next().as_deref() == Some("--receive") {
-        receive(Path::new(&words.next().expect("a file")));
-        return;
+    match words.next().as_deref() {
+        Some("--receive") => return receive(Path::new(&words.next().expect("a file"))),
+        Some("--load") => return load(Path::new(&words.next().expect("a file"))),
+        _ => {}
     }
     let options = options();
     let runtime =
@@ -56,6 +57,8 @@ fn main() {
         let ours = runtime.block_on(drain(&options, backlog, drained));
         report(&format!("drain {drained} of {backlog}, 100 at a time"), drained, bare, ours);
     }
+    runtime.block_on(parked(&options));
+    runtime.block_on(beside_a_bulk_load(&options));
     runtime.block_on(latency(&options));
     runtime.block_on(latency_across(&options));
 }
@@ -174,6 +177,101 @@ async fn drain(options: &Options, backlog: usize, drained: usize) -> Duration {
     );
     engine.close().await.expect("closes");
     took
+}
+
+/// A backlog of parked messages, all due at different times: published, then all due at once and drained.
+async fn parked(options: &Options) {
+    let (_folder, path) = file(options);
+    let (clock, hand) = Clock::manual(Timestamp::now());
+    let engine = SqliteEngine::open(Config::new(&path), clock).expect("opens");
+    let broker = engine.broker();
+    let mut took = Duration::ZERO;
+    let mut number = 0_u64;
+    while number < options.backlog as u64 {
+        let mut batch = publications(1_000);
+        for publication in &mut batch {
+            number += 1;
+            // Scattered over an hour.
+            publication.due = Some(hand.now() + Duration::from_millis(1 + number * 7_919 % 3_600_000));
+        }
+        let start = Instant::now();
+        broker.publish(batch).await.expect("published");
+        took += start.elapsed();
+    }
+    let parked = took;
+    let memory = resident_mib();
+    hand.advance(Duration::from_hours(1));
+    let consumer = broker.consume(subscription()).await.expect("consumes");
+    let start = Instant::now();
+    let mut done = 0;
+    while done < options.rows {
+        let deliveries = consumer.recv(100).await.expect("received");
+        done += deliveries.len();
+        let acks = deliveries.into_iter().map(|delivery| Settlement::Ack(delivery.tag)).collect();
+        consumer.settle(acks).await.expect("settled");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "rates for people")]
+    let rate = |rows: usize, took: Duration| rows as f64 / took.as_secs_f64();
+    println!(
+        "{} parked: published {:.0}/s, promoted and drained {:.0}/s, {memory} MiB resident before and {} after",
+        options.backlog,
+        rate(options.backlog, parked),
+        rate(done, start.elapsed()),
+        resident_mib()
+    );
+    engine.close().await.expect("closes");
+}
+
+/// What one message at a time costs while another process loads thousands.
+async fn beside_a_bulk_load(options: &Options) {
+    let (_folder, path) = file(options);
+    let engine = open(&path);
+    let broker = engine.broker();
+    let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--load".as_ref(), path.as_os_str()])
+        .spawn()
+        .expect("starts");
+    while broker.depth(&[]).await.expect("counted").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut took = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(5) {
+        let publications = publications(1);
+        let start = Instant::now();
+        broker.publish(publications).await.expect("published");
+        took.push(start.elapsed());
+    }
+    child.kill().expect("ends");
+    child.wait().expect("ended");
+    let loaded = broker.depth(&[]).await.expect("counted")[0].ready;
+    took.sort();
+    println!(
+        "beside a bulk load of {}/s in another process: {} single messages/s, p50 {:?}, p99 {:?}, max {:?}",
+        loaded / 5,
+        took.len() / 5,
+        took[took.len() / 2],
+        took[took.len() * 99 / 100],
+        took[took.len() - 1]
+    );
+    engine.close().await.expect("closes");
+}
+
+/// The other process of [`beside_a_bulk_load`].
+fn load(path: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let broker = open(path).broker();
+        loop {
+            broker.publish(publications(1_000)).await.expect("published");
+        }
+    });
+}
+
+/// The memory of this process, as Linux tells it.
+fn resident_mib() -> u64 {
+    let line = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    line.split(' ').nth(1).expect("fields").parse::<u64>().expect("a number") / 256
 }
 
 /// From just before the publishing to the delivery in an idle consumer's hands, in one process.
