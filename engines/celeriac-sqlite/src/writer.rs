@@ -127,11 +127,6 @@ impl Writer {
         self.room.clone().acquire_many_owned(kib).await.map_err(|_| self.stopped())
     }
 
-    /// The error for a failed command that was sent without [`run`](Self::run).
-    pub(crate) fn explain(&self, what: &str, failure: &Failure) -> Error {
-        failure.explain(what, &self.path)
-    }
-
     /// Lets the thread finish what waits, and waits for its end. Idempotent.
     pub(crate) async fn close(&self) {
         self.commands.lock().take();

@@ -4,7 +4,7 @@
 //! middle therefore loses nothing: the next one finds them. At most one claim is on its way at a time, so that
 //! impatient callers cannot hoard.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use celeriac_core::{
     Consumer, Delivery, DeliveryTag, Error, ErrorKind, LeaseReport, QueueName, Result, Revocation, Settled, Settlement,
@@ -79,6 +79,7 @@ impl SqliteConsumer {
         let lease_until = now.saturating_add(lease_micros);
         let consumption = Arc::new(Consumption {
             registration,
+            path: shared.config.path.clone(),
             queues,
             mailbox: Mutex::new(Mailbox { lease_until, ..Mailbox::default() }),
             changed: Notify::new(),
@@ -108,9 +109,8 @@ impl Consumer for SqliteConsumer {
                     let turn = consumption.mailbox.lock().begin();
                     if let Some(turn) = turn {
                         let now = self.shared.now();
-                        let shared = Arc::downgrade(&self.shared);
                         let consumption = consumption.clone();
-                        place.send(Box::new(Claim { shared, consumption, limit, turn, now, claimed: None }));
+                        place.send(Box::new(Claim { consumption, limit, turn, now, claimed: None }));
                     }
                     changed.await;
                 }
@@ -174,8 +174,12 @@ impl Consumer for SqliteConsumer {
 }
 
 /// What a consumer is in this process.
+///
+/// Never holds the engine: a command that does might be the last to hold it, and the writer's thread would have to wait
+/// for its own end.
 pub(crate) struct Consumption {
     registration: Registration,
+    path: PathBuf,
     queues: Vec<QueueName>,
     mailbox: Mutex<Mailbox>,
     changed: Notify,
@@ -327,7 +331,6 @@ impl Mailbox {
 
 /// A claim on its way through the writer.
 struct Claim {
-    shared: std::sync::Weak<Shared>,
     consumption: Arc<Consumption>,
     limit: usize,
     turn: usize,
@@ -375,7 +378,7 @@ impl Command for Claim {
                 }
                 (Err(failure), _) => {
                     mailbox.wanted = true;
-                    mailbox.failure = self.shared.upgrade().map(|shared| shared.writer.explain(CLAIM, &failure));
+                    mailbox.failure = Some(failure.explain(CLAIM, &self.consumption.path));
                 }
                 // Closed meanwhile: what was claimed goes back with the closing, which is behind this in the queue.
                 _ => {}

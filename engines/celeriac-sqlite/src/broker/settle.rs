@@ -56,7 +56,7 @@ impl Settling<'_> {
     fn requeue(&mut self, tx: &mut Tx<'_>, tag: &DeliveryTag) -> Outcome<bool> {
         let Some(place) = self.take(tx, tag)? else { return Ok(false) };
         let key = key_in(tag.key);
-        tx.statement("UPDATE messages SET attempts = ?, redelivered = 1 WHERE key = ?")?.execute((tag.attempt, key))?;
+        tx.statement("UPDATE messages SET attempts = ? WHERE key = ?")?.execute((tag.attempt, key))?;
         // Its old position is in front of all that were not claimed before it.
         Waiting::prepare(tx)?.put(&place.queue, place.priority, place.position, key, self.now)?;
         tx.touch_queue(&place.queue);
