@@ -45,7 +45,7 @@ fn say(word: &str, id: &str) {
 }
 
 #[test]
-#[ignore = "a role of the races below"]
+#[ignore = "a role of the tests below"]
 fn producer() {
     let name = env::var(NAME).expect("a name");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -80,7 +80,7 @@ fn producer() {
 }
 
 #[test]
-#[ignore = "a role of the races below"]
+#[ignore = "a role of the tests below"]
 fn worker() {
     let name = env::var(NAME).expect("a name");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -121,7 +121,7 @@ fn worker() {
 
 /// Claims some and sits on them until it is killed.
 #[test]
-#[ignore = "a role of the races below"]
+#[ignore = "a role of the tests below"]
 fn hoarder() {
     let name = env::var(NAME).expect("a name");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -131,6 +131,19 @@ fn hoarder() {
         say("held", delivery.task_id.as_str());
     }
     let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+/// Waits for tasks that never come.
+#[test]
+#[ignore = "a role of the tests below"]
+fn idler() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let from = Subscription { lease: Duration::from_secs(30), ..subscription("idler") };
+        let consumer = open().broker().consume(from).await.unwrap();
+        say("held", "nothing");
+        consumer.recv(1).await.unwrap();
+    });
 }
 
 /// What the processes say: the index of the process, the word, the id.
@@ -266,4 +279,44 @@ fn a_race_to_make_the_file_has_no_losers() {
     for index in 0..4 {
         assert!(race.children[index].wait().unwrap().success());
     }
+}
+
+/// A worker without work looks once a second, and sleeps in between.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_idle_worker_costs_next_to_nothing() {
+    const WATCHED: Duration = Duration::from_secs(3);
+    let folder = tempfile::tempdir().unwrap();
+    let mut race = Race::new(&folder.path().join("tasks.db"));
+    let idler = race.start("idler");
+    let ready = race.hear.recv_timeout(Duration::from_mins(1)).unwrap();
+    assert_eq!(ready.1, "held");
+    let process = race.children[idler].id();
+    let before = (times_woken(process), cpu_millis(process));
+    // Nothing is said, which is what we wait for.
+    assert!(race.hear.recv_timeout(WATCHED).is_err());
+    let (woken, millis) = (times_woken(process) - before.0, cpu_millis(process) - before.1);
+    assert!(woken < 5 * WATCHED.as_secs(), "woken {woken} times in {WATCHED:?}");
+    assert!(u128::from(millis) < WATCHED.as_millis() / 100, "{millis} ms of CPU in {WATCHED:?}");
+}
+
+/// How often all threads of a process went to sleep: more often than it asked SQLite anything.
+#[cfg(target_os = "linux")]
+fn times_woken(process: u32) -> u64 {
+    std::fs::read_dir(format!("/proc/{process}/task"))
+        .unwrap()
+        .map(|thread| {
+            let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+            line.trim().parse::<u64>().unwrap()
+        })
+        .sum()
+}
+
+#[cfg(target_os = "linux")]
+fn cpu_millis(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    // Hundredths of a second, in user and in system mode.
+    10 * (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap())
 }
