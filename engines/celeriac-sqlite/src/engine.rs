@@ -37,7 +37,8 @@ const NAME: &str = "sqlite";
 pub struct SqliteEngine(Arc<Shared>);
 
 impl SqliteEngine {
-    /// Opens the file, makes it if there is none, and brings its tables up to date.
+    /// Opens the file, makes it if there is none, and brings its tables up to date. Blocks while it does: a few
+    /// milliseconds, or up to the busy timeout when another process has the file locked.
     ///
     /// # Errors
     /// `NotFound` (no such folder), `Denied` (permissions, read-only), `Corrupt` (damaged, no database, or another

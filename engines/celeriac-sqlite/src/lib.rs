@@ -44,6 +44,8 @@
 //! runs; copy it first (with its `-wal`). Keep the file on a local disk: no network file system has the shared memory
 //! that the log needs.
 //!
+//! Unix only, so far: the sockets that wake other processes are Unix sockets.
+//!
 //! # What it never does
 //!
 //! It reads no task's arguments, decides no retry and starts nothing but its own threads, which are all joined by

@@ -177,14 +177,16 @@ fn switch_to_log(conn: &Connection, limit: Duration) -> Outcome<String> {
 }
 
 /// Refuses a file of another program before anything is changed in it.
-fn check_owner(conn: &Connection, config: &Config) -> Outcome<()> {
+fn check_owner(conn: &mut Connection, config: &Config) -> Outcome<()> {
     let shown = config.path.display();
-    let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    // One transaction for both looks: between them another process may be making the tables.
+    let tx = conn.transaction()?;
+    let application: i32 = tx.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if application == APPLICATION_ID {
         return Ok(());
     }
     let table: Option<String> =
-        conn.query_row("SELECT name FROM sqlite_schema LIMIT 1", [], |row| row.get(0)).optional()?;
+        tx.query_row("SELECT name FROM sqlite_schema LIMIT 1", [], |row| row.get(0)).optional()?;
     match table {
         None if application == 0 => Ok(()),
         table => Err(Failure::Refused(

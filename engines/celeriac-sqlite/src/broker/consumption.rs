@@ -110,7 +110,7 @@ impl Consumer for SqliteConsumer {
                     if let Some(turn) = turn {
                         let now = self.shared.now();
                         let consumption = consumption.clone();
-                        place.send(Box::new(Claim { consumption, limit, turn, now, claimed: None }));
+                        place.send(Box::new(Claim { consumption, limit, turn, now, claimed: None, finished: false }));
                     }
                     changed.await;
                 }
@@ -336,6 +336,7 @@ struct Claim {
     turn: usize,
     now: i64,
     claimed: Option<Claimed>,
+    finished: bool,
 }
 
 impl Command for Claim {
@@ -363,11 +364,13 @@ impl Command for Claim {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, outcome: Result<(), Failure>) {
+    fn finish(mut self: Box<Self>, outcome: Result<(), Failure>) {
+        self.finished = true;
+        let claimed = self.claimed.take();
         {
             let mut mailbox = self.consumption.mailbox.lock();
             mailbox.claiming = false;
-            match (outcome, self.claimed) {
+            match (outcome, claimed) {
                 (Ok(()), Some(mut claimed)) if !mailbox.closed => {
                     if !claimed.deliveries.is_empty() || !mailbox.deliveries.is_empty() {
                         mailbox.wanted = true;
@@ -383,6 +386,23 @@ impl Command for Claim {
                 // Closed meanwhile: what was claimed goes back with the closing, which is behind this in the queue.
                 _ => {}
             }
+        }
+        self.consumption.changed.notify_waiters();
+    }
+}
+
+impl Drop for Claim {
+    /// A claim that the writer never got to (it has ended) must not leave a `recv` waiting for ever.
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        {
+            let mut mailbox = self.consumption.mailbox.lock();
+            mailbox.claiming = false;
+            mailbox.wanted = true;
+            let path = self.consumption.path.display();
+            mailbox.failure = Some(Error::new(ErrorKind::Invalid, format!("{CLAIM} in {path}: the store is closed")));
         }
         self.consumption.changed.notify_waiters();
     }
