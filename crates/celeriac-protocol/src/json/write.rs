@@ -1,0 +1,123 @@
+//! Writes JSON as kombu does: ASCII with `\uXXXX`, and Python's words for what is not a number.
+
+use std::{fmt::Write as _, io};
+
+use base64::Engine as _;
+use serde::Serialize;
+use serde_json::ser::{CharEscape, Formatter, Serializer};
+
+use super::Value;
+use crate::error::{ProtocolError, Result};
+
+/// Writes anything that serializes as ASCII JSON.
+///
+/// # Errors
+/// `Malformed` when it cannot be JSON (say, a map with keys that are no strings). `NaN` becomes `null` as everywhere
+/// in serde_json; use [`Value::Float`] where it must survive.
+pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(128);
+    value.serialize(&mut Serializer::with_formatter(&mut out, Ascii)).map_err(|error| ProtocolError::Malformed {
+        what: "value",
+        offset: 0,
+        detail: error.to_string(),
+    })?;
+    Ok(out)
+}
+
+/// Writes a string as JSON in ASCII, with its quotes.
+pub fn to_ascii(text: &str, out: &mut Vec<u8>) {
+    // A string always serializes, and a vector always takes it.
+    let _ = text.serialize(&mut Serializer::with_formatter(out, Ascii));
+}
+
+/// Writes a [`Value`], typed objects and numbers that are none included.
+pub fn value_to_vec(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Int(int) => push(out, format_args!("{int}")),
+        Value::BigInt(digits) => out.extend_from_slice(digits.as_bytes()),
+        Value::Float(float) if float.is_nan() => out.extend_from_slice(b"NaN"),
+        Value::Float(float) if float.is_infinite() => {
+            out.extend_from_slice(if *float > 0.0 { b"Infinity" } else { b"-Infinity" });
+        }
+        Value::Float(float) => push(out, format_args!("{float:?}")),
+        Value::String(text) => to_ascii(text, out),
+        Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => typed("bytes", text, out),
+            Err(_) => typed("base64", &base64::engine::general_purpose::STANDARD.encode(bytes), out),
+        },
+        Value::Array(elements) => {
+            out.push(b'[');
+            for (index, element) in elements.iter().enumerate() {
+                if index > 0 {
+                    out.extend_from_slice(b", ");
+                }
+                value_to_vec(element, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            out.push(b'{');
+            for (index, (key, member)) in members.iter().enumerate() {
+                if index > 0 {
+                    out.extend_from_slice(b", ");
+                }
+                to_ascii(key, out);
+                out.extend_from_slice(b": ");
+                value_to_vec(member, out);
+            }
+            out.push(b'}');
+        }
+        Value::DateTime(text) => typed("datetime", text, out),
+        Value::Date(text) => typed("date", text, out),
+        Value::Time(text) => typed("time", text, out),
+        Value::Decimal(text) => typed("decimal", text, out),
+        Value::Uuid(hex) => {
+            out.extend_from_slice(br#"{"__type__": "uuid", "__value__": {"hex": "#);
+            to_ascii(hex, out);
+            out.extend_from_slice(b"}}");
+        }
+    }
+}
+
+fn typed(name: &str, text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"__type__": ""#);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(br#"", "__value__": "#);
+    to_ascii(text, out);
+    out.push(b'}');
+}
+
+fn push(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    let mut buffer = String::new();
+    // Writing to a string cannot fail.
+    let _ = buffer.write_fmt(text);
+    out.extend_from_slice(buffer.as_bytes());
+}
+
+/// Escapes everything beyond ASCII, as Python's `json` does by default.
+struct Ascii;
+
+impl Formatter for Ascii {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(position) = rest.bytes().position(|byte| !byte.is_ascii()) {
+            let (plain, odd) = rest.split_at(position);
+            writer.write_all(plain.as_bytes())?;
+            let mut chars = odd.chars();
+            if let Some(c) = chars.next() {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            }
+            rest = chars.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+
+    fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        serde_json::ser::CompactFormatter.write_char_escape(writer, escape)
+    }
+}
