@@ -8,6 +8,8 @@ mod app;
 mod bind;
 pub mod canvas;
 mod context;
+#[doc(hidden)]
+pub mod private;
 mod registry;
 mod result;
 mod settings;
@@ -24,5 +26,5 @@ pub use result::{AsyncResult, GetError};
 pub use settings::{Settings, masked};
 pub use signature::{Arguments, Group, Output, Seconds, Signature, group};
 pub use state::{State, StateMap};
-pub use task::{Backoff, Call, Param, RateLimit, RunTask, TaskDefinition, TaskOptions};
+pub use task::{Backoff, Call, Param, RateLimit, RunTask, Task, TaskDefinition, TaskOptions};
 pub use task_error::{TaskError, TaskErrorKind};
