@@ -1,0 +1,120 @@
+//! The newsletter in one process, or as `newsletter web` and `newsletter worker` on the same files.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use celeriac::prelude::*;
+use clap::{Parser, Subcommand};
+use newsletter::{
+    mail::Mailer,
+    store::Store,
+    tasks::{send_email, summarize},
+    web::{self, Site},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A newsletter: a sign-up page, one request that sends a letter to all readers, and workers that deliver it.
+///
+/// Without a subcommand everything runs in one process. Mails go to SendGrid when `SENDGRID_API_KEY` and
+/// `SENDGRID_FROM_EMAIL` are set, else into a local outbox that the page shows.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    part: Option<Part>,
+    /// Where the page is served. It has no password: keep it on loopback, or behind something that has one
+    #[arg(long, global = true, default_value = "127.0.0.1:5050", env = "NEWSLETTER_LISTEN", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// The queue [default: `CELERIAC_BROKER_URL`, `CELERY_BROKER_URL`, else sqlite://newsletter-queue.db]
+    #[arg(long, global = true, value_name = "URL")]
+    broker: Option<String>,
+    /// The readers' file
+    #[arg(long, global = true, default_value = "newsletter.db", env = "NEWSLETTER_READERS", value_name = "FILE")]
+    readers: PathBuf,
+    /// How many mails are on their way at a time
+    #[arg(long, global = true, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    concurrency: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+enum Part {
+    /// Only the page
+    Web,
+    /// Only a worker
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // One crypto provider for the whole process; a second call would only say that there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.context("could not start").and_then(|runtime| runtime.block_on(run(cli))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("newsletter: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let settings = Settings::from_env()?;
+    let url = cli
+        .broker
+        .clone()
+        .or_else(|| settings.broker_url.clone())
+        .unwrap_or_else(|| "sqlite://newsletter-queue.db".into());
+    let app = App::connect_with(&url, settings).await?;
+    let store = Store::open(&cli.readers)?;
+    let mailer = Mailer::from_lookup(|name| std::env::var(name).ok())?;
+
+    let (shutdown, stop) = (Shutdown::on_signals(), CancellationToken::new());
+    let page = if cli.part == Some(Part::Worker) {
+        None
+    } else {
+        let listener = tokio::net::TcpListener::bind(cli.listen)
+            .await
+            .with_context(|| format!("could not listen on {}; choose another address with --listen", cli.listen))?;
+        println!("newsletter: http://{}/ ({})", listener.local_addr()?, mailer.describe());
+        let site = Site { app: app.clone(), store: store.clone(), mailer: mailer.describe(), stop: stop.clone() };
+        let until = stop.clone();
+        Some(tokio::spawn(async move {
+            axum::serve(listener, web::router(site)).with_graceful_shutdown(until.cancelled_owned()).await
+        }))
+    };
+    if cli.part == Some(Part::Web) {
+        wait_for_signal().await?;
+    } else {
+        let worker = Worker::builder(app.clone())
+            .tasks(tasks![send_email, summarize])
+            .state(mailer)
+            .state(store)
+            .concurrency(usize::from(cli.concurrency))
+            .build()?;
+        println!("newsletter: the worker is {}", worker.name());
+        worker.run(shutdown).await?;
+    }
+    stop.cancel();
+    if let Some(page) = page {
+        page.await??;
+    }
+    app.close().await?;
+    Ok(())
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
