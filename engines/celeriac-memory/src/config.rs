@@ -9,7 +9,7 @@ use celeriac_core::{Error, ErrorKind, Result};
 /// use celeriac_memory::{Limits, MemoryEngine};
 ///
 /// let (clock, _time) = Clock::manual(Timestamp::UNIX_EPOCH);
-/// let engine = MemoryEngine::with_limits(clock, Limits { messages_max: 10, ..Limits::default() });
+/// let engine = MemoryEngine::with_limits(clock, &Limits { messages_max: 10, ..Limits::default() });
 /// # drop(engine);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

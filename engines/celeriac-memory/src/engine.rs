@@ -29,11 +29,11 @@ pub struct MemoryEngine(Arc<Store>);
 impl MemoryEngine {
     /// An empty store with the default limits.
     pub fn new(clock: Clock) -> Self {
-        Self::with_limits(clock, Limits::default())
+        Self::with_limits(clock, &Limits::default())
     }
 
     /// An empty store with these limits.
-    pub fn with_limits(clock: Clock, limits: Limits) -> Self {
+    pub fn with_limits(clock: Clock, limits: &Limits) -> Self {
         Self(Arc::new(Store::new(clock, limits)))
     }
 

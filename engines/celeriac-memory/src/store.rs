@@ -11,7 +11,6 @@ use crate::{Limits, channels::Channels, history::Records, queues::Queues, result
 /// Everything there is. No lock is held across an await, and none while another is taken.
 pub(crate) struct Store {
     pub(crate) clock: Clock,
-    pub(crate) limits: Limits,
     queues: Mutex<Queues>,
     /// Rings when a message became ready, or when something will happen earlier than the waiting ones think.
     pub(crate) work: Notify,
@@ -24,17 +23,16 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(clock: Clock, limits: Limits) -> Self {
+    pub(crate) fn new(clock: Clock, limits: &Limits) -> Self {
         Self {
-            queues: Mutex::new(Queues::new(&limits)),
+            queues: Mutex::new(Queues::new(limits)),
             work: Notify::new(),
-            channels: Mutex::new(Channels::new(&limits)),
+            channels: Mutex::new(Channels::new(limits)),
             news: Notify::new(),
-            results: Mutex::new(Results::new(&limits)),
+            results: Mutex::new(Results::new(limits)),
             history: Mutex::new(Records::new(limits.history_max)),
             connections: AtomicU64::new(0),
             clock,
-            limits,
         }
     }
 

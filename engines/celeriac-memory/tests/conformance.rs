@@ -15,7 +15,7 @@ impl Fixture for MemoryStore {
 
     async fn fresh(clock: Clock) -> Result<Self> {
         let limits = Limits { message_bytes_max: MESSAGE_BYTES_MAX, ..Limits::default() };
-        Ok(Self(MemoryEngine::with_limits(clock, limits)))
+        Ok(Self(MemoryEngine::with_limits(clock, &limits)))
     }
 
     async fn process(&self) -> Result<Process> {
