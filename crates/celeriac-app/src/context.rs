@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use celeriac_core::Request;
+use celeriac_core::{MetaWrite, Request, Result, State, TaskId};
+use celeriac_protocol::{TaskMeta, json};
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{App, StateMap};
@@ -20,6 +22,21 @@ impl Context {
     /// A context for one run. Made by pools.
     pub fn new(request: Arc<Request>, app: App, state: StateMap, cancellation: CancellationToken) -> Self {
         Self { request, app, state, cancellation }
+    }
+
+    /// The task's id.
+    pub fn id(&self) -> &TaskId {
+        &self.request.id
+    }
+
+    /// Counts every start of this message, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.request.attempt
+    }
+
+    /// How often it was retried before.
+    pub fn retries(&self) -> u32 {
+        self.request.retries
     }
 
     /// What is being run.
@@ -41,5 +58,28 @@ impl Context {
     /// in earnest.
     pub fn cancellation(&self) -> &CancellationToken {
         &self.cancellation
+    }
+
+    /// Stores how far it has come, as state `PROGRESS`: anything that serializes, such as `{"current": 3, "total": 9}`.
+    ///
+    /// # Errors
+    /// When the value cannot be JSON, or the backend cannot store it.
+    pub async fn progress(&self, value: &impl Serialize) -> Result<()> {
+        let Some(results) = self.app.results() else { return Ok(()) };
+        let text = json::to_vec(value).map_err(|error| {
+            celeriac_core::Error::new(celeriac_core::ErrorKind::Invalid, "write the progress as JSON")
+                .with_source(error)
+        })?;
+        let state = State::Custom("PROGRESS".into());
+        let meta = TaskMeta::new(self.id().as_str(), state.clone(), text);
+        let write = MetaWrite {
+            task_id: self.id().clone(),
+            state,
+            attempt: self.attempt(),
+            document: meta.encode(),
+            expires: self.app.result_expiry(),
+        };
+        results.store(vec![write]).await?;
+        Ok(())
     }
 }

@@ -19,6 +19,15 @@ pub struct TaskDefinition {
     pub run: RunTask,
 }
 
+/// A function that `#[task]` made a task of.
+pub trait Task {
+    /// The name on the wire.
+    const NAME: &'static str;
+
+    /// What a worker needs to run it.
+    fn definition() -> TaskDefinition;
+}
+
 /// The function behind a task.
 pub type RunTask = Arc<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
 

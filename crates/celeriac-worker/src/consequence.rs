@@ -1,0 +1,326 @@
+//! What an outcome leads to: what is stored, what is sent, how the delivery is settled. No I/O here.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use celeriac_app::{
+    App, body_text,
+    canvas::{Plan, chord_part},
+};
+use celeriac_core::{
+    ChordPart, DeadReason, Failure, MetaWrite, Outcome, Publication, Result, Settlement, State, TaskId, Timestamp,
+    WorkerName,
+};
+use celeriac_protocol::{Embed, ExceptionInfo, Extended, Headers, Signature, TaskMeta, content, isoformat};
+
+use crate::{
+    retry,
+    strategy::{Buried, Prepared},
+};
+
+/// A run that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) prepared: Prepared,
+    pub(crate) outcome: Outcome,
+    pub(crate) runtime: Duration,
+    /// The delivery was settled before the run.
+    pub(crate) settled_early: bool,
+}
+
+/// What an outcome leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Consequence {
+    /// Stored first.
+    pub(crate) metas: Vec<MetaWrite>,
+    /// Sent next.
+    pub(crate) plan: Plan,
+    /// Counted next, with the body that waits for it.
+    pub(crate) part: Option<(ChordPart, Headers, Box<Signature>)>,
+    /// Settled last.
+    pub(crate) settlement: Option<Settlement>,
+}
+
+/// Works out consequences.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    pub(crate) app: App,
+    pub(crate) worker: WorkerName,
+}
+
+/// How a body ends after which nothing follows, as we and Celery write it.
+const NOTHING_FOLLOWS: &[u8] = br#"{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]"#;
+
+impl Judge {
+    /// What follows a run.
+    pub(crate) fn ended(&self, ended: &Ended, now: Timestamp) -> Result<Consequence> {
+        let prepared = &ended.prepared;
+        let settle = |settlement| (!ended.settled_early).then_some(settlement);
+        let tag = prepared.delivery.tag.clone();
+        match &ended.outcome {
+            Outcome::Success { result } => {
+                let embed = embed(prepared)?;
+                let plan = match &embed {
+                    Some(embed) => self.app.after_success(&prepared.headers, embed, result)?,
+                    None => Plan::default(),
+                };
+                let children = children(&plan);
+                Ok(Consequence {
+                    metas: self
+                        .meta(prepared, State::Success, result.clone(), None, children, now)
+                        .into_iter()
+                        .collect(),
+                    plan,
+                    part: part(prepared, embed.as_ref(), State::Success, result.clone()),
+                    settlement: settle(Settlement::Ack(tag)),
+                })
+            }
+            Outcome::Retryable(failure) => self.retry_or_fail(ended, failure, None, now),
+            Outcome::Retry { after, failure } => self.retry_or_fail(ended, failure, *after, now),
+            Outcome::Failure(failure) => self.failed(ended, failure, None, now),
+            Outcome::BadArguments(failure) => {
+                self.failed(ended, failure, Some((DeadReason::BadArguments, failure.message.clone())), now)
+            }
+            Outcome::TimedOut { limit } => {
+                let failure = Failure::builtin("TimeoutError", format!("TimeLimitExceeded({})", limit.as_secs_f64()));
+                self.failed(ended, &failure, None, now)
+            }
+            Outcome::Reject { requeue: true, .. } | Outcome::Interrupted => {
+                Ok(Consequence { settlement: settle(Settlement::Requeue(tag)), ..Consequence::default() })
+            }
+            Outcome::Reject { requeue: false, reason } => {
+                let failure =
+                    Failure { exc_module: "celery.exceptions".into(), ..Failure::builtin("Reject", reason.clone()) };
+                self.failed(ended, &failure, Some((DeadReason::Rejected, reason.clone())), now)
+            }
+            Outcome::Ignore => Ok(Consequence { settlement: settle(Settlement::Ack(tag)), ..Consequence::default() }),
+            Outcome::Terminated => self.revoked(prepared, "terminated", now),
+            // Nobody knows what became of it: its lease lapses, and it comes back with a loss counted.
+            Outcome::Lost { .. } => Ok(Consequence::default()),
+        }
+    }
+
+    /// What follows a task that was not run because it was revoked or too late.
+    pub(crate) fn revoked(&self, prepared: &Prepared, why: &str, now: Timestamp) -> Result<Consequence> {
+        let exception = ExceptionInfo::new("TaskRevokedError", why, "celery.exceptions").encode();
+        let embed = embed(prepared)?;
+        Ok(Consequence {
+            metas: self.meta(prepared, State::Revoked, exception.clone(), None, empty(), now).into_iter().collect(),
+            plan: Plan::default(),
+            part: part(prepared, embed.as_ref(), State::Revoked, exception),
+            settlement: Some(Settlement::Ack(prepared.delivery.tag.clone())),
+        })
+    }
+
+    /// What follows a delivery that cannot run.
+    pub(crate) fn buried(&self, buried: &Buried, now: Timestamp) -> Consequence {
+        let exception = ExceptionInfo::new(buried.exc_type, &buried.detail, "builtins").encode();
+        let id = buried.headers.as_ref().and_then(|headers| TaskId::new(&headers.id).ok());
+        let id = id.unwrap_or_else(|| buried.delivery.task_id.clone());
+        let mut meta = TaskMeta::new(id.as_str(), State::Failure, exception);
+        meta.date_done = Some(isoformat(now));
+        let settlement = Settlement::Dead {
+            tag: buried.delivery.tag.clone(),
+            reason: buried.reason.clone(),
+            detail: buried.detail.clone(),
+        };
+        Consequence {
+            metas: self.write(id, State::Failure, buried.delivery.tag.attempt, &meta).into_iter().collect(),
+            settlement: Some(settlement),
+            ..Consequence::default()
+        }
+    }
+
+    fn retry_or_fail(
+        &self,
+        ended: &Ended,
+        failure: &Failure,
+        asked: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Consequence> {
+        let prepared = &ended.prepared;
+        let retries = prepared.headers.retries;
+        let wait = retry::wait(&prepared.definition.options, retries, asked, self.app.ids().fraction());
+        let Some(wait) = wait else { return self.failed(ended, failure, None, now) };
+        let due = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
+        let message = retry::message(&prepared.delivery.message, &prepared.headers, due);
+        let mut consequence = Consequence {
+            metas: self
+                .meta(prepared, State::Retry, exception(failure), failure.traceback.clone(), empty(), now)
+                .into_iter()
+                .collect(),
+            ..Consequence::default()
+        };
+        let delivery = &prepared.delivery;
+        if ended.settled_early {
+            consequence.plan.publications.push(Publication {
+                task_id: delivery.task_id.clone(),
+                task: delivery.task.clone(),
+                queue: delivery.queue.clone(),
+                priority: delivery.priority,
+                due: Some(due),
+                unique: None,
+                message,
+            });
+        } else {
+            consequence.settlement =
+                Some(Settlement::Park { tag: delivery.tag.clone(), until: due, message: Some(message) });
+        }
+        Ok(consequence)
+    }
+
+    fn failed(
+        &self,
+        ended: &Ended,
+        failure: &Failure,
+        dead: Option<(DeadReason, String)>,
+        now: Timestamp,
+    ) -> Result<Consequence> {
+        let prepared = &ended.prepared;
+        let value = exception(failure);
+        // A body that does not parse has nothing that could follow.
+        let embed = embed(prepared).unwrap_or(None);
+        let (plan, fail_too) = match &embed {
+            Some(embed) => self.app.after_failure(&prepared.headers, embed)?,
+            None => (Plan::default(), Vec::new()),
+        };
+        let mut metas: Vec<MetaWrite> = self
+            .meta(prepared, State::Failure, value.clone(), failure.traceback.clone(), children(&plan), now)
+            .into_iter()
+            .collect();
+        for id in fail_too {
+            // Whoever waits for the end of a chain hears of the failure in its middle.
+            let mut meta = TaskMeta::new(id.as_str(), State::Failure, value.clone());
+            meta.date_done = Some(isoformat(now));
+            meta.traceback.clone_from(&failure.traceback);
+            metas.extend(self.write(id, State::Failure, prepared.delivery.tag.attempt, &meta));
+        }
+        let tag = prepared.delivery.tag.clone();
+        let dead = dead.or_else(|| {
+            prepared
+                .definition
+                .options
+                .keep_failures
+                .then(|| (DeadReason::Failed, format!("{}: {}", failure.exc_type, failure.message)))
+        });
+        let settlement = match dead {
+            Some((reason, detail)) => Settlement::Dead { tag, reason, detail },
+            None => Settlement::Ack(tag),
+        };
+        Ok(Consequence {
+            metas,
+            plan,
+            part: part(prepared, embed.as_ref(), State::Failure, value),
+            settlement: (!ended.settled_early).then_some(settlement),
+        })
+    }
+
+    /// The record of a failure of a chord's body.
+    pub(crate) fn chord_failed(&self, id: TaskId, info: &ExceptionInfo, now: Timestamp) -> Option<MetaWrite> {
+        let mut meta = TaskMeta::new(id.as_str(), State::Failure, info.encode());
+        meta.date_done = Some(isoformat(now));
+        self.write(id, State::Failure, 1, &meta)
+    }
+
+    /// The record that a task has started, where it is tracked.
+    pub(crate) fn started(&self, prepared: &Prepared, now: Timestamp) -> Option<MetaWrite> {
+        let value = format!(r#"{{"pid": {}, "hostname": {:?}}}"#, std::process::id(), self.worker.as_str());
+        self.meta(prepared, State::Started, value.into(), None, empty(), now)
+    }
+
+    fn meta(
+        &self,
+        prepared: &Prepared,
+        state: State,
+        result: Bytes,
+        traceback: Option<String>,
+        children: Bytes,
+        now: Timestamp,
+    ) -> Option<MetaWrite> {
+        let (headers, delivery) = (&prepared.headers, &prepared.delivery);
+        let own = prepared.definition.options.ignore_result || self.app.settings().task_ignore_result;
+        // A failure is stored also for those whose value nobody wants, as in Celery.
+        if headers.ignore_result.unwrap_or(own) && state != State::Failure {
+            return None;
+        }
+        let mut meta = TaskMeta::new(headers.id.as_str(), state.clone(), result);
+        meta.traceback = traceback;
+        meta.children = children;
+        meta.date_done = state.is_ready().then(|| isoformat(now));
+        meta.group_id.clone_from(&headers.group);
+        meta.parent_id.clone_from(&headers.parent_id);
+        if self.app.settings().result_extended {
+            meta.extended = Some(Extended {
+                name: Some(headers.task.clone()),
+                args: headers.argsrepr.as_ref().map(|text| quoted(text)),
+                kwargs: headers.kwargsrepr.as_ref().map(|text| quoted(text)),
+                worker: Some(self.worker.to_string()),
+                retries: Some(headers.retries),
+                queue: Some(delivery.queue.to_string()),
+            });
+        }
+        self.write(delivery.task_id.clone(), state, delivery.tag.attempt, &meta)
+    }
+
+    fn write(&self, task_id: TaskId, state: State, attempt: u32, meta: &TaskMeta) -> Option<MetaWrite> {
+        self.app.results()?;
+        Some(MetaWrite { task_id, state, attempt, document: meta.encode(), expires: self.app.result_expiry() })
+    }
+}
+
+/// What shall follow a task; none when nothing does, which most bodies say in their last bytes.
+fn embed(prepared: &Prepared) -> Result<Option<Embed>> {
+    let message = &prepared.delivery.message;
+    if message.body.ends_with(NOTHING_FOLLOWS) {
+        return Ok(None);
+    }
+    let parsed = body_text(message, &prepared.headers).and_then(|text| content::split(&text).map(|(_, embed)| embed));
+    let embed = parsed.map_err(|error| {
+        celeriac_core::Error::new(
+            celeriac_core::ErrorKind::Malformed,
+            format!("read what follows task {}", prepared.delivery.task_id),
+        )
+        .with_source(error)
+    })?;
+    Ok((!embed.is_empty()).then_some(embed))
+}
+
+fn part(
+    prepared: &Prepared,
+    embed: Option<&Embed>,
+    state: State,
+    value: Bytes,
+) -> Option<(ChordPart, Headers, Box<Signature>)> {
+    let embed = embed?;
+    let part = chord_part(&prepared.headers, embed, state, value)?;
+    Some((part, prepared.headers.clone(), embed.chord.clone()?))
+}
+
+fn exception(failure: &Failure) -> Bytes {
+    ExceptionInfo::new(&failure.exc_type, &failure.message, &failure.exc_module).encode()
+}
+
+/// The result tuples of what a task sent.
+fn children(plan: &Plan) -> Bytes {
+    if plan.publications.is_empty() {
+        return empty();
+    }
+    let mut out = vec![b'['];
+    for (index, publication) in plan.publications.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"[[" } else { b", [[" });
+        celeriac_protocol::json::to_ascii(publication.task_id.as_str(), &mut out);
+        out.extend_from_slice(b", null], null]");
+    }
+    out.push(b']');
+    out.into()
+}
+
+fn empty() -> Bytes {
+    Bytes::from_static(b"[]")
+}
+
+fn quoted(text: &str) -> Bytes {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    celeriac_protocol::json::to_ascii(text, &mut out);
+    out.into()
+}

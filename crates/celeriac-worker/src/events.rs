@@ -1,0 +1,114 @@
+//! What the worker says happens, in Celery's events. Telling never delays a task and never fails one.
+
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use celeriac_app::App;
+use celeriac_core::{Timestamp, WorkerName};
+use celeriac_protocol::Event;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// The broadcast channel that events go to, as Celery's exchange.
+pub(crate) const CHANNEL: &str = "celeryev";
+/// Events that wait to be sent; further ones are dropped and counted.
+const WAITING_MAX: usize = 10_000;
+/// Events in one broadcast.
+const BATCH_MAX: usize = 256;
+/// The time between two heartbeats, as in Celery.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// Takes events from the rest of the worker.
+#[derive(Debug)]
+pub(crate) struct Emitter {
+    queue: Option<mpsc::Sender<Event>>,
+    name: WorkerName,
+    clock: AtomicU64,
+    dropped: AtomicU64,
+    pub(crate) active: AtomicUsize,
+    pub(crate) processed: AtomicU64,
+}
+
+impl Emitter {
+    /// An emitter and what carries its events away; without events both do nothing.
+    pub(crate) fn new(name: WorkerName, on: bool) -> (Self, Option<mpsc::Receiver<Event>>) {
+        let (queue, waiting) = if on { Some(mpsc::channel(WAITING_MAX)).unzip() } else { (None, None) };
+        let emitter = Self {
+            queue,
+            name,
+            clock: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
+            processed: AtomicU64::new(0),
+        };
+        (emitter, waiting)
+    }
+
+    /// Says something, if anybody is to hear it.
+    pub(crate) fn emit(&self, kind: &str, now: Timestamp, fill: impl FnOnce(Event) -> Event) {
+        let Some(queue) = &self.queue else { return };
+        let clock = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        let event = fill(Event::new(kind, seconds(now), self.name.as_str(), std::process::id(), clock));
+        if queue.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn worker_event(&self, kind: &str, now: Timestamp) {
+        self.emit(kind, now, |event| {
+            event
+                .value("freq", format!("{:.1}", HEARTBEAT.as_secs_f64()))
+                .value("active", self.active.load(Ordering::Relaxed))
+                .value("processed", self.processed.load(Ordering::Relaxed))
+                .value("loadavg", "[0.0, 0.0, 0.0]")
+                .text("sw_ident", Some("celeriac"))
+                .text("sw_ver", Some(env!("CARGO_PKG_VERSION")))
+                .text("sw_sys", Some("Linux"))
+        });
+    }
+}
+
+/// Carries events to the broker until told to stop, then the rest, and says that the worker has gone.
+pub(crate) async fn carry(
+    app: App,
+    emitter: std::sync::Arc<Emitter>,
+    mut waiting: mpsc::Receiver<Event>,
+    stop: CancellationToken,
+) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    emitter.worker_event("worker-online", app.clock().now());
+    let mut beat = app.clock().now();
+    loop {
+        let stopped = stop.is_cancelled();
+        tokio::select! {
+            biased;
+            _ = waiting.recv_many(&mut batch, BATCH_MAX) => {}
+            () = stop.cancelled(), if !stopped => emitter.worker_event("worker-offline", app.clock().now()),
+            () = app.clock().sleep_until(beat), if !stopped => {
+                emitter.worker_event("worker-heartbeat", app.clock().now());
+                beat = app.clock().now().saturating_add(HEARTBEAT).unwrap_or(Timestamp::MAX);
+            }
+            else => return,
+        }
+        if !batch.is_empty() {
+            if let Err(error) = app.broker().broadcast(CHANNEL, vec![Event::encode_all(&batch)]).await {
+                tracing::warn!(%error, events = batch.len(), "events were not sent");
+            }
+            batch.clear();
+        }
+        let dropped = emitter.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(dropped, "more events than can be sent: some were dropped");
+        }
+        if stopped && waiting.is_empty() {
+            return;
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds of this century fit a double to the microsecond")]
+fn seconds(at: Timestamp) -> f64 {
+    at.as_microsecond() as f64 / 1e6
+}

@@ -1,0 +1,68 @@
+//! Keeps the lease, from a thread of its own: a task that blocks every thread of the runtime cannot lose it.
+
+use std::{collections::HashMap, sync::Arc, thread, time::Duration};
+
+use celeriac_core::{Clock, ConsumerHandle, DeliveryTag, Error, ErrorKind, Pool as _, Result, TaskId};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::RustPool;
+
+/// The deliveries in this worker's hands, and the tasks they are.
+pub(crate) type Held = Arc<Mutex<HashMap<DeliveryTag, TaskId>>>;
+
+/// Keeps one consumer's lease.
+pub(crate) struct Keeper {
+    pub(crate) consumer: ConsumerHandle,
+    pub(crate) held: Held,
+    pub(crate) pool: Arc<RustPool>,
+    pub(crate) clock: Clock,
+    /// Three renewals fit into one lease: two may fail.
+    pub(crate) every: Duration,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    pub(crate) fn start(self) -> Result<thread::JoinHandle<()>> {
+        let failed =
+            |error| Error::new(ErrorKind::Internal, "start the thread that keeps the lease").with_source(error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        thread::Builder::new()
+            .name("celeriac-lease".into())
+            .spawn(move || runtime.block_on(self.keep()))
+            .map_err(failed)
+    }
+
+    /// Renews until told to stop.
+    pub(crate) async fn keep(self) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = self.clock.sleep(self.every) => {}
+            }
+            let held: Vec<DeliveryTag> = self.held.lock().keys().cloned().collect();
+            match self.consumer.extend(&held).await {
+                Ok(report) => {
+                    for tag in report.lost {
+                        if let Some(id) = self.task(&tag) {
+                            tracing::warn!(%id, attempt = tag.attempt, "the lease was lost: the run is dropped, another worker has the task");
+                            self.pool.abandon(&id, tag.attempt);
+                        }
+                    }
+                    for (tag, revocation) in report.revoked {
+                        if revocation.terminate && revocation.attempt.is_none_or(|attempt| attempt == tag.attempt) {
+                            self.pool.terminate(&revocation.task_id, tag.attempt);
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the lease was not renewed; trying again"),
+            }
+        }
+    }
+
+    fn task(&self, tag: &DeliveryTag) -> Option<TaskId> {
+        self.held.lock().get(tag).cloned()
+    }
+}

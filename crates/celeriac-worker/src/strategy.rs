@@ -1,0 +1,87 @@
+//! What to do with a delivery: a pure function of its headers, the registered tasks and the time.
+
+use std::{sync::Arc, time::Duration};
+
+use celeriac_app::{Registry, TaskDefinition};
+use celeriac_core::{DeadReason, Delivery, Timestamp};
+use celeriac_protocol::Headers;
+use jiff::tz::TimeZone;
+
+/// A delivery with its headers read and its task found.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) delivery: Delivery,
+    pub(crate) headers: Headers,
+    pub(crate) definition: Arc<TaskDefinition>,
+}
+
+/// What to do with a delivery.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// Run it.
+    Run(Box<Prepared>),
+    /// Not yet: back into the store until then.
+    Park(Box<Delivery>, Timestamp),
+    /// Not at all: it was revoked, or is too late. The word is Celery's.
+    Revoke(Box<Prepared>, &'static str),
+    /// It cannot run here: into the dead set, and a failure is stored where an id is known.
+    Bury(Box<Buried>),
+}
+
+/// A delivery that cannot run.
+#[derive(Debug)]
+pub(crate) struct Buried {
+    pub(crate) delivery: Delivery,
+    pub(crate) headers: Option<Headers>,
+    pub(crate) reason: DeadReason,
+    pub(crate) detail: String,
+    /// The exception that its record shows.
+    pub(crate) exc_type: &'static str,
+}
+
+/// A delivery that took so many holders down is poison.
+pub(crate) const LOSSES_MAX: u32 = 3;
+/// What is due within this time is held instead of parked.
+const NEAR: Duration = Duration::from_millis(5);
+
+/// Says what to do with a delivery.
+pub(crate) fn decide(delivery: Delivery, registry: &Registry, now: Timestamp) -> Decision {
+    let bury = |delivery, headers, reason, exc_type, detail| {
+        Decision::Bury(Box::new(Buried { delivery, headers, reason, detail, exc_type }))
+    };
+    let headers = match Headers::parse(&delivery.message.headers) {
+        Ok(headers) if !headers.task.is_empty() && !headers.id.is_empty() => headers,
+        Ok(headers) => {
+            let missing = if headers.task.is_empty() { "task" } else { "id" };
+            let detail = format!("the header `{missing}` is missing");
+            return bury(delivery, None, DeadReason::Malformed, "ValueError", detail);
+        }
+        Err(error) => return bury(delivery, None, DeadReason::Malformed, "ValueError", error.to_string()),
+    };
+    if delivery.losses >= LOSSES_MAX {
+        let detail = format!("{} workers were lost while they held it", delivery.losses);
+        return bury(delivery, Some(headers), DeadReason::Poison, "WorkerLostError", detail);
+    }
+    let Some(definition) = registry.get(&headers.task).cloned() else {
+        let detail = format!("no task named `{}` is registered in this worker", headers.task);
+        return bury(delivery, Some(headers), DeadReason::UnknownTask, "NotRegistered", detail);
+    };
+    let (eta, expires) = match (headers.eta_at(&TimeZone::UTC), headers.expires_at(&TimeZone::UTC)) {
+        (Ok(eta), Ok(expires)) => (eta, expires),
+        (Err(error), _) | (_, Err(error)) => {
+            return bury(delivery, Some(headers), DeadReason::Malformed, "ValueError", error.to_string());
+        }
+    };
+    if delivery.revoked.is_some() {
+        return Decision::Revoke(Box::new(Prepared { delivery, headers, definition }), "revoked");
+    }
+    if expires.is_some_and(|expires| expires <= now) {
+        return Decision::Revoke(Box::new(Prepared { delivery, headers, definition }), "expired");
+    }
+    if let Some(eta) = eta
+        && eta > now.saturating_add(NEAR).unwrap_or(Timestamp::MAX)
+    {
+        return Decision::Park(Box::new(delivery), eta);
+    }
+    Decision::Run(Box::new(Prepared { delivery, headers, definition }))
+}

@@ -1,0 +1,417 @@
+//! The worker: what it is set to, and its life from start to stop.
+
+use std::{sync::Arc, time::Duration};
+
+use celeriac_app::{App, Registry, StateMap, TaskDefinition, host_name};
+use celeriac_core::{ConsumerHandle, Error, ErrorKind, Ids, QueueName, Result, Subscription, Topology, WorkerName};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    RustPool, Shutdown,
+    consequence::Judge,
+    events::{self, Emitter},
+    fetch::Fetcher,
+    finish::{self, Finisher},
+    lease::{Held, Keeper},
+    prefetch::Prefetch,
+    runner::Runner,
+    shutdown::{Stage, StageWatch},
+    tell::Counts,
+};
+
+/// Consumes queues and runs tasks.
+#[derive(Debug)]
+pub struct Worker {
+    app: App,
+    registry: Registry,
+    state: StateMap,
+    queues: Vec<QueueName>,
+    concurrency: usize,
+    name: WorkerName,
+    grace: Duration,
+    lease: Duration,
+    events: bool,
+    lease_thread: bool,
+}
+
+/// What a worker did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Runs that gave a value.
+    pub succeeded: u64,
+    /// Runs that failed for good.
+    pub failed: u64,
+    /// Runs that failed and will be tried again.
+    pub retried: u64,
+    /// Deliveries that went back into the store until their time.
+    pub parked: u64,
+    /// Tasks not run, or stopped, because they were revoked or too late.
+    pub revoked: u64,
+    /// Deliveries that went into the dead set without being run.
+    pub buried: u64,
+    /// Deliveries given back to their queue.
+    pub handed_back: u64,
+}
+
+/// Builds a [`Worker`].
+#[derive(Debug)]
+pub struct Builder {
+    app: App,
+    tasks: Vec<TaskDefinition>,
+    state: StateMap,
+    queues: Vec<QueueName>,
+    concurrency: usize,
+    name: String,
+    grace: Duration,
+    lease: Duration,
+    events: bool,
+    lease_thread: bool,
+}
+
+impl Worker {
+    /// A worker of this application.
+    pub fn builder(app: App) -> Builder {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Builder {
+            events: app.settings().worker_send_task_events,
+            app,
+            tasks: Vec::new(),
+            state: StateMap::default(),
+            queues: Vec::new(),
+            concurrency: cores * 10,
+            name: "celeriac@%h".into(),
+            grace: Duration::from_secs(30),
+            lease: Duration::from_secs(30),
+            lease_thread: true,
+        }
+    }
+}
+
+impl Builder {
+    /// The tasks it runs, usually `tasks![…]`.
+    pub fn tasks(mut self, tasks: impl IntoIterator<Item = TaskDefinition>) -> Self {
+        self.tasks.extend(tasks);
+        self
+    }
+
+    /// A value that tasks can have injected as `State<T>`.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.state = self.state.with(value);
+        self
+    }
+
+    /// All values that tasks can have injected.
+    pub fn state_map(mut self, state: StateMap) -> Self {
+        self.state = state;
+        self
+    }
+
+    /// The queues it serves; the default one and those of its tasks unless said.
+    pub fn queues(mut self, queues: impl IntoIterator<Item = QueueName>) -> Self {
+        self.queues = queues.into_iter().collect();
+        self
+    }
+
+    /// How many tasks run at a time; ten for each core unless said.
+    pub fn concurrency(mut self, slots: usize) -> Self {
+        self.concurrency = slots;
+        self
+    }
+
+    /// Its name; `%h` is the host. `celeriac@%h` unless said.
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// How long running tasks get to finish when it stops; 30 s unless said.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long after its last sign of life its deliveries come back; 30 s unless said, one second at the least.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Send task events.
+    pub fn events(mut self, on: bool) -> Self {
+        self.events = on;
+        self
+    }
+
+    /// Keep the lease from a thread of its own (the default), or as one more task of the runtime: for simulations,
+    /// which have one thread and a clock of their own.
+    pub fn lease_thread(mut self, on: bool) -> Self {
+        self.lease_thread = on;
+        self
+    }
+
+    /// The worker.
+    ///
+    /// # Errors
+    /// `Invalid` when two tasks have one name, there is no slot, or a name is no name.
+    pub fn build(self) -> Result<Worker> {
+        if self.concurrency == 0 {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "start a worker with no slots: set its concurrency to 1 or more",
+            ));
+        }
+        if self.lease < Duration::from_secs(1) {
+            return Err(Error::new(ErrorKind::Invalid, "start a worker with a lease of less than a second"));
+        }
+        let mut queues = self.queues;
+        if queues.is_empty() {
+            queues.push(self.app.settings().task_default_queue.clone());
+            for task in &self.tasks {
+                let queue = match task.options.queue {
+                    Some(queue) => QueueName::new(queue)?,
+                    None => self.app.settings().route(task.name).clone(),
+                };
+                if !queues.contains(&queue) {
+                    queues.push(queue);
+                }
+            }
+        }
+        Ok(Worker {
+            registry: Registry::new(self.tasks)?,
+            name: WorkerName::new(self.name.replace("%h", &host_name()))?,
+            app: self.app,
+            state: self.state,
+            queues,
+            concurrency: self.concurrency,
+            grace: self.grace,
+            lease: self.lease,
+            events: self.events,
+            lease_thread: self.lease_thread,
+        })
+    }
+}
+
+impl Worker {
+    /// Its name.
+    pub fn name(&self) -> &WorkerName {
+        &self.name
+    }
+
+    /// Runs tasks until told to stop, puts its work down, and says what it did.
+    ///
+    /// # Errors
+    /// When it cannot begin to consume. Trouble later is logged and tried again.
+    pub async fn run(self, shutdown: Shutdown) -> Result<Report> {
+        let mut stage = shutdown.watch()?;
+        self.app.broker().declare(&Topology { queues: self.queues.clone() }).await?;
+        let consumer = self
+            .app
+            .broker()
+            .consume(Subscription { worker: self.name.clone(), queues: self.queues.clone(), lease: self.lease })
+            .await?;
+        let life = Life::begin(&self, consumer)?;
+        let queues: Vec<_> = self.queues.iter().map(QueueName::as_str).collect();
+        tracing::info!("{} ready: {} slots, queues {}", self.name, self.concurrency, queues.join(", "));
+        let report = life.end(&mut stage, &self).await?;
+        tracing::info!(
+            "{} stopped: {} succeeded, {} failed, {} retried, {} given back",
+            self.name,
+            report.succeeded,
+            report.failed,
+            report.retried,
+            report.handed_back
+        );
+        Ok(report)
+    }
+}
+
+/// Everything that a running worker has spawned. All of it is joined.
+struct Life {
+    consumer: ConsumerHandle,
+    pool: Arc<RustPool>,
+    counts: Arc<Counts>,
+    stop_fetching: CancellationToken,
+    cold: CancellationToken,
+    stop_keeping: CancellationToken,
+    stop_telling: CancellationToken,
+    fetcher: JoinHandle<()>,
+    runner: JoinHandle<()>,
+    finisher: JoinHandle<()>,
+    keeper: Kept,
+    teller: Option<JoinHandle<()>>,
+}
+
+enum Kept {
+    Thread(std::thread::JoinHandle<()>),
+    Task(JoinHandle<()>),
+}
+
+impl Life {
+    fn begin(worker: &Worker, consumer: ConsumerHandle) -> Result<Self> {
+        let app = worker.app.clone();
+        let clock = app.clock().clone();
+        let held = Held::default();
+        let prefetch = Arc::new(Prefetch::new(worker.concurrency));
+        let pool =
+            Arc::new(RustPool::new(app.clone(), worker.registry.clone(), worker.state.clone(), worker.concurrency));
+        let counts = Arc::new(Counts::default());
+        let judge = Arc::new(Judge { app: app.clone(), worker: worker.name.clone() });
+        let (stop_fetching, cold) = (CancellationToken::new(), CancellationToken::new());
+        let (stop_keeping, stop_telling) = (CancellationToken::new(), CancellationToken::new());
+        // One batch in hand, one on its way: what is claimed is bounded by the credit, not by this channel.
+        let (deliveries_in, deliveries) = mpsc::channel(2);
+        let (outcomes_in, outcomes) = mpsc::channel(finish::BATCH_MAX * 2);
+        let (emitter, waiting) = Emitter::new(worker.name.clone(), worker.events);
+        let emitter = Arc::new(emitter);
+        let teller = waiting
+            .map(|waiting| tokio::spawn(events::carry(app.clone(), emitter.clone(), waiting, stop_telling.clone())));
+
+        let keeper = Keeper {
+            consumer: consumer.clone(),
+            held: held.clone(),
+            pool: pool.clone(),
+            clock: clock.clone(),
+            every: worker.lease / 3,
+            stop: stop_keeping.clone(),
+        };
+        let keeper =
+            if worker.lease_thread { Kept::Thread(keeper.start()?) } else { Kept::Task(tokio::spawn(keeper.keep())) };
+        let finisher = Finisher {
+            judge: judge.clone(),
+            consumer: consumer.clone(),
+            prefetch: prefetch.clone(),
+            held: held.clone(),
+            cold: cold.clone(),
+        };
+        let runner = Arc::new(Runner {
+            judge,
+            registry: worker.registry.clone(),
+            pool: pool.clone(),
+            consumer: consumer.clone(),
+            prefetch: prefetch.clone(),
+            held: held.clone(),
+            worker: worker.name.clone(),
+            events: emitter,
+            counts: counts.clone(),
+            buckets: parking_lot::Mutex::default(),
+            outcomes: outcomes_in,
+            slots: Arc::new(Semaphore::new(worker.concurrency)),
+        });
+        let fetcher =
+            Fetcher { consumer: consumer.clone(), prefetch, held, clock, ids: app.ids().clone(), out: deliveries_in };
+        Ok(Self {
+            consumer,
+            pool,
+            counts,
+            fetcher: tokio::spawn(fetcher.run(stop_fetching.clone())),
+            runner: tokio::spawn(runner.run(deliveries, stop_fetching.clone())),
+            finisher: tokio::spawn(finisher.run(outcomes)),
+            keeper,
+            teller,
+            stop_fetching,
+            cold,
+            stop_keeping,
+            stop_telling,
+        })
+    }
+
+    /// Waits for the word to stop, and stops in order.
+    async fn end(mut self, stage: &mut StageWatch, worker: &Worker) -> Result<Report> {
+        let consuming = tokio::select! {
+            reached = stage.reached(Stage::Graceful) => {
+                if reached == Stage::Cold {
+                    self.cold.cancel();
+                }
+                true
+            }
+            ended = &mut self.fetcher => {
+                joined("the fetcher", ended);
+                false
+            }
+        };
+        self.stop_fetching.cancel();
+        if consuming {
+            joined("the fetcher", (&mut self.fetcher).await);
+        } else {
+            tracing::error!("the broker has stopped delivering: the worker stops");
+        }
+        let grace = async {
+            tokio::select! {
+                () = self.cold.cancelled() => {}
+                () = worker.app.clock().sleep(worker.grace) => {
+                    tracing::warn!("the grace of {:?} is over", worker.grace);
+                }
+                _ = stage.reached(Stage::Cold) => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = &mut self.runner => joined("the runner", ended),
+            () = grace => {
+                self.cold.cancel();
+                self.pool.ask_all();
+                self.pool.interrupt_all();
+                joined("the runner", (&mut self.runner).await);
+            }
+        }
+        // Every sender of outcomes is gone now: the finisher ends when it has finished the last.
+        joined("the finisher", self.finisher.await);
+        self.stop_keeping.cancel();
+        match self.keeper {
+            Kept::Task(task) => joined("the keeper of the lease", task.await),
+            Kept::Thread(thread) => {
+                let ended = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+                if !ended.unwrap_or(false) {
+                    tracing::error!("the keeper of the lease ended in a panic");
+                }
+            }
+        }
+        let closed = self.consumer.close().await;
+        self.stop_telling.cancel();
+        if let Some(teller) = self.teller {
+            joined("the teller of events", teller.await);
+        }
+        closed?;
+        Ok(self.counts.report())
+    }
+}
+
+/// A part that panicked is a bug; it is said, and the rest is still put down in order.
+fn joined(part: &str, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "{part} did not end in order");
+    }
+}
+
+/// How long to wait before trying again: longer each time, with chance in it.
+#[derive(Debug)]
+pub(crate) struct BackOff {
+    ids: Ids,
+    tries: u32,
+}
+
+impl BackOff {
+    pub(crate) fn new(ids: Ids) -> Self {
+        Self { ids, tries: 0 }
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        let policy = celeriac_app::Backoff {
+            base: Duration::from_millis(50),
+            factor: 2.0,
+            max: Duration::from_secs(5),
+            jitter: 0.5,
+        };
+        let wait = policy.wait(self.tries, self.ids.fraction());
+        self.tries = self.tries.saturating_add(1);
+        wait
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.tries = 0;
+    }
+}

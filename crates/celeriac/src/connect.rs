@@ -1,0 +1,79 @@
+//! From a URL to an engine: the one place that knows every scheme.
+
+use celeriac_app::{App, Engines, Settings, masked};
+use celeriac_core::{BrokerHandle, Clock, Error, ErrorKind, HistoryHandle, Ids, Result, ResultsHandle};
+
+/// Makes an [`App`] of a URL.
+pub trait Connect: Sized {
+    /// An application on the engine that `url` names, such as `sqlite://queue.db`; other settings come from the
+    /// environment.
+    ///
+    /// # Errors
+    /// `Invalid` for a scheme that is not known or not compiled in; whatever the engine says.
+    fn connect(url: &str) -> impl Future<Output = Result<Self>> + Send;
+
+    /// The same with settings of one's own. Results go to `result_backend` where that is set, else where the messages
+    /// go.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    fn connect_with(url: &str, settings: Settings) -> impl Future<Output = Result<Self>> + Send;
+}
+
+impl Connect for App {
+    async fn connect(url: &str) -> Result<Self> {
+        let settings = Settings { result_backend: None, ..Settings::from_env()? };
+        Self::connect_with(url, settings).await
+    }
+
+    async fn connect_with(url: &str, mut settings: Settings) -> Result<Self> {
+        let clock = Clock::system();
+        let broker = open(url, &clock).await?;
+        let results = match settings.result_backend.as_deref() {
+            Some(other) if other != url => open(other, &clock).await?.results,
+            _ => broker.results,
+        };
+        settings.broker_url = Some(url.to_owned());
+        let engines = Engines {
+            broker: broker.broker,
+            results: Some(results),
+            history: broker.history,
+            clock,
+            ids: Ids::system(),
+        };
+        Ok(Self::new(engines, settings))
+    }
+}
+
+/// What an engine has to give.
+struct Opened {
+    broker: BrokerHandle,
+    results: ResultsHandle,
+    history: Option<HistoryHandle>,
+}
+
+#[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "no engine is compiled in"))]
+async fn open(url: &str, clock: &Clock) -> Result<Opened> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    match scheme {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let config = celeriac_sqlite::Config::from_url(url)?;
+            // Opening may create and migrate the file: not a matter for a thread that runs tasks.
+            let clock = clock.clone();
+            let engine = tokio::task::spawn_blocking(move || celeriac_sqlite::SqliteEngine::open(config, clock))
+                .await
+                .map_err(|error| Error::new(ErrorKind::Internal, "open the store").with_source(error))??;
+            Ok(Opened { broker: engine.broker(), results: engine.results(), history: Some(engine.history()) })
+        }
+        _ => {
+            // What the engines that are compiled in would need is not needed for an error.
+            let _ = clock;
+            let known = if cfg!(feature = "sqlite") { "sqlite://FILE" } else { "none; turn on the feature `sqlite`" };
+            Err(Error::new(
+                ErrorKind::Invalid,
+                format!("connect to `{}`: the engines compiled in are: {known}", masked(url)),
+            ))
+        }
+    }
+}
