@@ -105,7 +105,9 @@ impl Broker for MemoryBroker {
     }
 
     async fn replay(&self, entries: &[u64], edited: Option<Message>) -> Result<u64> {
-        self.connection.store("replay dead messages")?.queues(|queues, now| queues.replay(entries, edited, now))
+        self.connection
+            .store("replay dead messages")?
+            .queues(|queues, now| queues.replay(entries, edited.as_ref(), now))
     }
 
     async fn drop_dead(&self, entries: &[u64]) -> Result<u64> {

@@ -16,7 +16,7 @@ const KEPT_FOR: Duration = Duration::from_hours(24 * 7);
 /// All chords of a store.
 pub(crate) struct Chords {
     limits: Limits,
-    chords: Expiring<String, Chord>,
+    groups: Expiring<String, Chord>,
     bytes: usize,
 }
 
@@ -37,17 +37,17 @@ impl Chord {
 
 impl Chords {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), chords: Expiring::new(), bytes: 0 }
+        Self { limits: limits.clone(), groups: Expiring::new(), bytes: 0 }
     }
 
     pub(crate) fn begin(&mut self, group: &str, size: u32, expires: Option<Timestamp>, now: Timestamp) -> Result<()> {
         check_key("group id", group)?;
-        let mut chord = match self.chords.get_mut(group, now) {
+        let mut chord = match self.groups.get_mut(group, now) {
             Some(chord) => std::mem::take(chord),
             None => self.fresh(now)?,
         };
         chord.size = Some(usize::try_from(size).unwrap_or(usize::MAX));
-        self.chords.insert(group.to_owned(), chord, expires.unwrap_or_else(|| after(now, KEPT_FOR)));
+        self.groups.insert(group.to_owned(), chord, expires.unwrap_or_else(|| after(now, KEPT_FOR)));
         Ok(())
     }
 
@@ -56,11 +56,11 @@ impl Chords {
         check_size("a chord's value", part.value.len(), "result_bytes_max", self.limits.result_bytes_max)?;
         let max = self.limits.results_bytes_max;
         check_room("bytes of chord values", self.bytes + part.value.len() <= max, "results_bytes_max", max)?;
-        if self.chords.get(&part.group, now).is_none() {
+        if self.groups.get(&part.group, now).is_none() {
             let chord = self.fresh(now)?;
-            self.chords.insert(part.group.clone(), chord, after(now, KEPT_FOR));
+            self.groups.insert(part.group.clone(), chord, after(now, KEPT_FOR));
         }
-        let chord = self.chords.get_mut(&part.group, now).expect("a chord that was just looked at is there");
+        let chord = self.groups.get_mut(&part.group, now).expect("a chord that was just looked at is there");
         if chord.finished {
             return Ok(Joined::Claimed);
         }
@@ -82,7 +82,7 @@ impl Chords {
     }
 
     pub(crate) fn finish(&mut self, group: &str, now: Timestamp) {
-        if let Some(chord) = self.chords.get_mut(group, now) {
+        if let Some(chord) = self.groups.get_mut(group, now) {
             self.bytes -= chord.bytes();
             chord.parts.clear();
             chord.finished = true;
@@ -92,7 +92,7 @@ impl Chords {
     /// Removes the chords that have expired and tells how many.
     pub(crate) fn expire(&mut self, now: Timestamp) -> u64 {
         let mut removed = 0;
-        while let Some(chord) = self.chords.pop_expired(now) {
+        while let Some(chord) = self.groups.pop_expired(now) {
             self.bytes -= chord.bytes();
             removed += 1;
         }
@@ -104,7 +104,7 @@ impl Chords {
         let max = self.limits.results_max;
         // Also takes an expired one of the same name out, with its parts.
         self.expire(now);
-        check_room("chords", self.chords.len() < max, "results_max", max)?;
+        check_room("chords", self.groups.len() < max, "results_max", max)?;
         Ok(Chord::default())
     }
 }

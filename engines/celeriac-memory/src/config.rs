@@ -92,8 +92,5 @@ pub(crate) fn check_key(what: &str, key: &str) -> Result<()> {
     if (1..=KEY_BYTES_MAX).contains(&key.len()) {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::Invalid,
-        format!("use a {what} of {} bytes: it has 1 to {KEY_BYTES_MAX}", key.len()),
-    ))
+    Err(Error::new(ErrorKind::Invalid, format!("use a {what} of {} bytes: it has 1 to {KEY_BYTES_MAX}", key.len())))
 }

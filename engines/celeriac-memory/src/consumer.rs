@@ -2,9 +2,7 @@
 
 use std::{future, sync::Arc};
 
-use celeriac_core::{
-    Clock, Consumer, Delivery, DeliveryTag, LeaseReport, Result, Settled, Settlement, Timestamp,
-};
+use celeriac_core::{Clock, Consumer, Delivery, DeliveryTag, LeaseReport, Result, Settled, Settlement, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::PAGE_MAX, connection::Connection, queues::Registration};

@@ -40,8 +40,12 @@ impl History for MemoryHistory {
             return Ok(false);
         }
         history.cursor = Some(to);
-        records.into_iter().for_each(|record| history.store(record));
-        timeline.into_iter().for_each(|(id, entry)| history.note(&id, entry));
+        for record in records {
+            history.store(record);
+        }
+        for (id, entry) in timeline {
+            history.note(&id, entry);
+        }
         history.make_room();
         Ok(true)
     }

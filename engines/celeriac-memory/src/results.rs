@@ -69,7 +69,9 @@ impl ResultBackend for MemoryResults {
 
     async fn forget(&self, ids: &[TaskId]) -> Result<()> {
         let mut results = self.connection.store("forget results")?.results.lock();
-        ids.iter().for_each(|id| results.remove(id));
+        for id in ids {
+            results.remove(id);
+        }
         Ok(())
     }
 
@@ -139,7 +141,12 @@ impl Results {
         }
         // A rewritten record is counted twice here: near the limit that refuses a little too early.
         check_room("results", self.records.len() + batch.len() <= results_max, "results_max", results_max)?;
-        check_room("bytes of results", self.bytes + bytes <= results_bytes_max, "results_bytes_max", results_bytes_max)?;
+        check_room(
+            "bytes of results",
+            self.bytes + bytes <= results_bytes_max,
+            "results_bytes_max",
+            results_bytes_max,
+        )?;
         Ok(batch.into_iter().map(|write| self.store_one(write, now)).collect())
     }
 

@@ -20,11 +20,7 @@ impl Fixture for MemoryStore {
 
     async fn process(&self) -> Result<Process> {
         let Self(engine) = self;
-        Ok(Process {
-            broker: Some(engine.broker()),
-            results: Some(engine.results()),
-            history: Some(engine.history()),
-        })
+        Ok(Process { broker: Some(engine.broker()), results: Some(engine.results()), history: Some(engine.history()) })
     }
 }
 

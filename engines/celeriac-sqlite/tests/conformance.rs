@@ -27,11 +27,7 @@ impl Fixture for SqliteStore {
         let mut config = Config::new(self.folder.path().join("tasks.db"));
         config.message_bytes_max = MESSAGE_BYTES_MAX;
         let engine = SqliteEngine::open(config, self.clock.clone())?;
-        Ok(Process {
-            broker: Some(engine.broker()),
-            results: Some(engine.results()),
-            history: Some(engine.history()),
-        })
+        Ok(Process { broker: Some(engine.broker()), results: Some(engine.results()), history: Some(engine.history()) })
     }
 }
 

@@ -36,7 +36,8 @@ async fn check_body(bench: &Bench, body: Bytes) -> Result<()> {
 }
 
 pub(crate) async fn a_body_of_a_mebibyte_goes_through(bench: Bench) -> Result<()> {
-    let body: Vec<u8> = (0..1_u32 << 20).map(|index| (index.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect();
+    let body: Vec<u8> =
+        (0..1_u32 << 20).map(|index| (index.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect();
     check_body(&bench, body.into()).await
 }
 

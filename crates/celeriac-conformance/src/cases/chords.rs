@@ -140,8 +140,7 @@ pub(crate) async fn a_failed_part_counts_as_what_it_is(bench: Bench) -> Result<(
     let revoked = ChordPart { state: State::Revoked, ..part("chord", "c", Some(2)) };
     let Joined::Complete(parts) = bench.results().join(revoked).await? else { panic!("not complete") };
     let found: Vec<_> = parts.iter().map(|part| (part.task_id.as_str(), part.state.clone(), part.index)).collect();
-    let expected =
-        [("a", State::Success, Some(0)), ("b", State::Failure, Some(1)), ("c", State::Revoked, Some(2))];
+    let expected = [("a", State::Success, Some(0)), ("b", State::Failure, Some(1)), ("c", State::Revoked, Some(2))];
     assert_eq!(found, expected);
     Ok(())
 }

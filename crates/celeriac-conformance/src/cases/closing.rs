@@ -6,9 +6,9 @@ use celeriac_core::{Result, Settled, Settlement, State};
 use futures_util::poll;
 
 use crate::{
-    Bench, ids,
+    Bench,
     draft::{queue, task_id},
-    meta, task,
+    ids, meta, task,
 };
 
 pub(crate) async fn a_consumer_is_closed_twice(bench: Bench) -> Result<()> {

@@ -69,7 +69,12 @@ pub(crate) async fn a_record_is_kept_with_every_field(bench: Bench) -> Result<()
         runtime_seconds: Some(0.25),
         updated_at: bench.after(Duration::from_millis(4)),
     };
-    let bare = TaskRecord { id: "b".to_owned(), state: "PENDING".to_owned(), updated_at: bench.now(), ..TaskRecord::default() };
+    let bare = TaskRecord {
+        id: "b".to_owned(),
+        state: "PENDING".to_owned(),
+        updated_at: bench.now(),
+        ..TaskRecord::default()
+    };
     fold(&bench, vec![full.clone(), bare.clone()]).await?;
     let found = bench.history().records(&["b", "none", "a"].map(task_id)).await?;
     assert_eq!(found, [Some(bare), None, Some(full)]);
@@ -133,8 +138,11 @@ pub(crate) async fn a_timeline_has_the_last_thousand_entries(bench: Bench) -> Re
 }
 
 pub(crate) async fn tasks_are_listed_last_heard_of_first(bench: Bench) -> Result<()> {
-    fold(&bench, vec![record(&bench, "b", "STARTED", 2), record(&bench, "a", "STARTED", 1), record(&bench, "c", "STARTED", 3)])
-        .await?;
+    fold(
+        &bench,
+        vec![record(&bench, "b", "STARTED", 2), record(&bench, "a", "STARTED", 1), record(&bench, "c", "STARTED", 3)],
+    )
+    .await?;
     check(&bench, TaskQuery::default(), &["c", "b", "a"]).await?;
     fold(&bench, vec![record(&bench, "a", "SUCCESS", 4)]).await?;
     check(&bench, TaskQuery::default(), &["a", "c", "b"]).await
@@ -197,17 +205,26 @@ pub(crate) async fn a_search_looks_into_the_texts_in_any_case(bench: Bench) -> R
 }
 
 pub(crate) async fn a_search_is_for_text_and_not_a_pattern(bench: Bench) -> Result<()> {
-    let args = [("percent", "100% sure"), ("line", "snake_case"), ("quote", "it's"), ("slash", "C:\\temp"), ("plain", "100 sure snakeXcase its")];
+    let args = [
+        ("percent", "100% sure"),
+        ("line", "snake_case"),
+        ("quote", "it's"),
+        ("slash", "C:\\temp"),
+        ("plain", "100 sure snakeXcase its"),
+    ];
     let records = (0..).zip(args).map(|(second, (id, args))| TaskRecord {
         args: Some(args.to_owned()),
         name: None,
         ..record(&bench, id, "SUCCESS", second)
     });
     fold(&bench, records.collect()).await?;
-    for (search, id) in [("0% s", "percent"), ("e_c", "line"), ("t's", "quote"), (":\\t", "slash"), ("%", "percent"), ("_", "line")] {
+    for (search, id) in
+        [("0% s", "percent"), ("e_c", "line"), ("t's", "quote"), (":\\t", "slash"), ("%", "percent"), ("_", "line")]
+    {
         check(&bench, TaskQuery { search: Some(search.to_owned()), ..TaskQuery::default() }, &[id]).await?;
     }
-    check(&bench, TaskQuery { search: Some("'; DROP TABLE history; --".to_owned()), ..TaskQuery::default() }, &[]).await?;
+    check(&bench, TaskQuery { search: Some("'; DROP TABLE history; --".to_owned()), ..TaskQuery::default() }, &[])
+        .await?;
     check(&bench, TaskQuery { search: Some("*".to_owned()), ..TaskQuery::default() }, &[]).await
 }
 

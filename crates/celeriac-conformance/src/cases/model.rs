@@ -133,8 +133,7 @@ impl<'bench> Run<'bench> {
         }
         self.bench.advance(Duration::from_mins(2)).await;
         let hand = self.bench.consume_from(&[&self.queue]).await?;
-        let mut found: Vec<String> =
-            hand.drain().await?.iter().map(|delivery| delivery.task_id.to_string()).collect();
+        let mut found: Vec<String> = hand.drain().await?.iter().map(|delivery| delivery.task_id.to_string()).collect();
         found.sort_unstable();
         let expected: Vec<&String> =
             self.known.iter().filter(|(_, known)| known.place != Place::Dead).map(|(id, _)| id).collect();
@@ -149,8 +148,7 @@ impl<'bench> Run<'bench> {
             let id = format!("{}-{number}", self.seed);
             let priority = self.rng.random_range(0..3);
             let mut publication = task(&id).to(&self.queue).priority(priority);
-            let mut known =
-                Known { priority, rank: Rank::Arrived(number), place: Place::Ready, attempt: 0, losses: 0 };
+            let mut known = Known { priority, rank: Rank::Arrived(number), place: Place::Ready, attempt: 0, losses: 0 };
             if self.rng.random_bool(0.3) {
                 let due = self.some_instant();
                 publication = publication.due(due);

@@ -124,7 +124,9 @@ pub(crate) async fn thousands_are_stored_at_once(bench: Bench) -> Result<()> {
 }
 
 pub(crate) async fn a_document_may_be_any_bytes(bench: Bench) -> Result<()> {
-    for (id, document) in [("empty", Bytes::new()), ("bytes", Bytes::from_static(b"\x00\xff")), ("big", vec![b'x'; 1 << 20].into())] {
+    for (id, document) in
+        [("empty", Bytes::new()), ("bytes", Bytes::from_static(b"\x00\xff")), ("big", vec![b'x'; 1 << 20].into())]
+    {
         let write = MetaWrite { document, ..meta(id, State::Success) };
         check_store(&bench, write.clone(), Written::Stored).await?;
         check_fetch(&bench, id, Some(&write)).await?;
@@ -221,8 +223,12 @@ pub(crate) async fn expiring_removes_what_has_expired(bench: Bench) -> Result<()
 }
 
 pub(crate) async fn a_rewritten_record_expires_anew(bench: Bench) -> Result<()> {
-    check_store(&bench, MetaWrite { expires: Some(bench.after(bench.moment())), ..meta("a", State::Started) }, Written::Stored)
-        .await?;
+    check_store(
+        &bench,
+        MetaWrite { expires: Some(bench.after(bench.moment())), ..meta("a", State::Started) },
+        Written::Stored,
+    )
+    .await?;
     let later = MetaWrite { expires: Some(bench.after(bench.moment() * 3)), ..meta("a", State::Success) };
     check_store(&bench, later.clone(), Written::Stored).await?;
     bench.advance(bench.moment()).await;

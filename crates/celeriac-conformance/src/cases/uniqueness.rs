@@ -70,7 +70,8 @@ pub(crate) async fn racing_publications_of_a_key_have_one_winner(bench: Bench) -
 }
 
 pub(crate) async fn a_key_is_compared_byte_by_byte(bench: Bench) -> Result<()> {
-    for (number, key) in ["key", "Key", "key ", "'; DROP TABLE messages; --", "ключ", "k%y", "k_y"].iter().enumerate() {
+    for (number, key) in ["key", "Key", "key ", "'; DROP TABLE messages; --", "ключ", "k%y", "k_y"].iter().enumerate()
+    {
         check(&bench, task(number.to_string()).unique(key, bench.moment()), Accepted::Queued).await?;
     }
     Ok(())

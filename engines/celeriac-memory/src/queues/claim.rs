@@ -86,12 +86,7 @@ impl Queues {
     }
 
     /// Renews a lease, and tells which of these deliveries are lost or revoked.
-    pub(crate) fn extend(
-        &mut self,
-        consumer: &Arc<Registration>,
-        tags: &[DeliveryTag],
-        now: Timestamp,
-    ) -> LeaseReport {
+    pub(crate) fn extend(&mut self, consumer: &Arc<Registration>, tags: &[DeliveryTag], now: Timestamp) -> LeaseReport {
         self.renew(consumer, now);
         let mut report = LeaseReport::default();
         for tag in tags {
@@ -164,7 +159,7 @@ impl Queues {
         let waiting = self.messages.get_mut(&key).expect("what is held is a message");
         let Place::Held { turn, .. } = waiting.place else { unreachable!("only what is held is put back") };
         waiting.place = Place::Ready(turn);
-        let queue = &mut self.queues[waiting.queue];
+        let queue = &mut self.lines[waiting.queue];
         queue.held -= 1;
         queue.ready.insert((Reverse(waiting.priority), turn.position), key);
         self.news = true;
@@ -186,7 +181,7 @@ impl Queues {
     }
 
     fn claim_first(&mut self, index: QueueIndex, consumer: u64, now: Timestamp) -> Option<Delivery> {
-        let queue = &mut self.queues[index];
+        let queue = &mut self.lines[index];
         let (_, key) = queue.ready.pop_first()?;
         queue.held += 1;
         let waiting = self.messages.get_mut(&key).expect("a ready key names a message");

@@ -47,7 +47,7 @@ impl Queues {
     /// Puts a message, already out of its place, into the dead set.
     pub(super) fn die(&mut self, waiting: Waiting, reason: DeadReason, detail: &str, now: Timestamp) {
         let number = self.next_key();
-        let queue = &mut self.queues[waiting.queue];
+        let queue = &mut self.lines[waiting.queue];
         queue.dead += 1;
         self.bytes += waiting.message.len_bytes();
         let entry = DeadEntry {
@@ -79,8 +79,8 @@ impl Queues {
     }
 
     /// Puts dead messages back into their queues.
-    pub(crate) fn replay(&mut self, entries: &[u64], edited: Option<Message>, now: Timestamp) -> Result<u64> {
-        if let Some(message) = &edited {
+    pub(crate) fn replay(&mut self, entries: &[u64], edited: Option<&Message>, now: Timestamp) -> Result<u64> {
+        if let Some(message) = edited {
             if entries.len() != 1 {
                 return Err(Error::new(
                     ErrorKind::Invalid,
@@ -105,7 +105,7 @@ impl Queues {
                 losses: 0,
                 redelivered: false,
                 place: Place::Ready(Turn { position: key, since: now }),
-                message: edited.clone().unwrap_or(entry.message),
+                message: edited.cloned().unwrap_or(entry.message),
             };
             self.put(key, waiting);
         }
@@ -121,7 +121,7 @@ impl Queues {
         let dead = self.dead.remove(&number)?;
         self.bytes -= dead.entry.message.len_bytes();
         let index = self.names[&dead.entry.queue];
-        self.queues[index].dead -= 1;
+        self.lines[index].dead -= 1;
         Some(dead)
     }
 }

@@ -14,10 +14,10 @@ impl Queues {
     /// The numbers of these queues, or of all.
     pub(crate) fn depth(&self, queues: &[QueueName]) -> Vec<QueueDepth> {
         if queues.is_empty() {
-            return self.names.values().map(|index| self.depth_of(&self.queues[*index])).collect();
+            return self.names.values().map(|index| self.depth_of(&self.lines[*index])).collect();
         }
         let depth = |name: &QueueName| match self.names.get(name) {
-            Some(index) => self.depth_of(&self.queues[*index]),
+            Some(index) => self.depth_of(&self.lines[*index]),
             None => QueueDepth { queue: name.clone(), ready: 0, held: 0, parked: 0, dead: 0, oldest_ready: None },
         };
         queues.iter().map(depth).collect()
@@ -46,9 +46,9 @@ impl Queues {
     /// Removes everything that is ready or parked in a queue.
     pub(crate) fn purge(&mut self, queue: &QueueName) -> u64 {
         let Some(&index) = self.names.get(queue) else { return 0 };
-        let mut removed: Vec<u64> = std::mem::take(&mut self.queues[index].ready).into_values().collect();
-        if self.queues[index].parked > 0 {
-            self.queues[index].parked = 0;
+        let mut removed: Vec<u64> = std::mem::take(&mut self.lines[index].ready).into_values().collect();
+        if self.lines[index].parked > 0 {
+            self.lines[index].parked = 0;
             let Self { parked, messages, .. } = self;
             parked.retain(|(_, key)| {
                 let stays = messages[key].queue != index;
@@ -100,7 +100,7 @@ impl Queues {
             key,
             task_id: waiting.task_id.clone(),
             task: waiting.task.clone(),
-            queue: self.queues[waiting.queue].name.clone(),
+            queue: self.lines[waiting.queue].name.clone(),
             priority: waiting.priority,
             state: waiting.state(),
             due,

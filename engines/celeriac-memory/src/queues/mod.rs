@@ -32,7 +32,7 @@ use crate::{Limits, config::check_room, expiring::Expiring};
 pub(crate) struct Queues {
     limits: Limits,
     names: BTreeMap<QueueName, QueueIndex>,
-    queues: Vec<Queue>,
+    lines: Vec<Queue>,
     /// Ready, held and parked ones. A key is never used again.
     messages: BTreeMap<u64, Waiting>,
     parked: BTreeSet<(Timestamp, u64)>,
@@ -92,7 +92,7 @@ impl Queues {
         Self {
             limits: limits.clone(),
             names: BTreeMap::new(),
-            queues: Vec::new(),
+            lines: Vec::new(),
             messages: BTreeMap::new(),
             parked: BTreeSet::new(),
             holders: BTreeMap::new(),
@@ -159,10 +159,10 @@ impl Queues {
         if let Some(index) = self.names.get(name) {
             return Ok(*index);
         }
-        let index = self.queues.len();
+        let index = self.lines.len();
         check_room("queues", index < self.limits.queues_max, "queues_max", self.limits.queues_max)?;
         self.names.insert(name.clone(), index);
-        self.queues.push(Queue { name: name.clone(), ready: BTreeMap::new(), held: 0, parked: 0, dead: 0 });
+        self.lines.push(Queue { name: name.clone(), ready: BTreeMap::new(), held: 0, parked: 0, dead: 0 });
         Ok(index)
     }
 
@@ -176,7 +176,7 @@ impl Queues {
         let turn = Turn { position: self.next_key(), since };
         let waiting = self.messages.get_mut(&key).expect("a parked key names a message");
         waiting.place = Place::Ready(turn);
-        let queue = &mut self.queues[waiting.queue];
+        let queue = &mut self.lines[waiting.queue];
         queue.parked -= 1;
         queue.ready.insert((Reverse(waiting.priority), turn.position), key);
         self.news = true;
@@ -185,7 +185,7 @@ impl Queues {
     /// Adds a message in its place. There must be room.
     fn put(&mut self, key: u64, waiting: Waiting) {
         self.bytes += waiting.message.len_bytes();
-        let queue = &mut self.queues[waiting.queue];
+        let queue = &mut self.lines[waiting.queue];
         match waiting.place {
             Place::Ready(turn) => {
                 queue.ready.insert((Reverse(waiting.priority), turn.position), key);

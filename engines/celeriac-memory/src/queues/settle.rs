@@ -50,7 +50,7 @@ impl Queues {
 
     fn remove_held(&mut self, key: u64) -> Waiting {
         let waiting = self.messages.remove(&key).expect("what is held is a message");
-        self.queues[waiting.queue].held -= 1;
+        self.lines[waiting.queue].held -= 1;
         self.bytes -= waiting.message.len_bytes();
         waiting
     }
@@ -65,7 +65,7 @@ impl Queues {
         // This holder has settled it: whatever happened before is over.
         waiting.redelivered = false;
         waiting.place = Place::Parked { due: until };
-        let queue = &mut self.queues[waiting.queue];
+        let queue = &mut self.lines[waiting.queue];
         queue.held -= 1;
         queue.parked += 1;
         if until <= now {
