@@ -16,7 +16,15 @@ const CONCURRENCY: u32 = 8;
 
 fn newsletter(folder: &Path, part: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_newsletter"));
-    command.current_dir(folder).args([part, "--listen", "127.0.0.1:0", "--concurrency", &CONCURRENCY.to_string()]);
+    command.current_dir(folder).args([
+        part,
+        "--listen",
+        "127.0.0.1:0",
+        "--viewer-listen",
+        "127.0.0.1:0",
+        "--concurrency",
+        &CONCURRENCY.to_string(),
+    ]);
     for name in
         ["CELERIAC_BROKER_URL", "CELERY_BROKER_URL", "SENDGRID_API_KEY", "NEWSLETTER_READERS", "NEWSLETTER_LISTEN"]
     {
