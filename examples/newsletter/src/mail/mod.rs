@@ -1,128 +1,115 @@
-//! Hands a mail over: to SendGrid where a key is set, else into the local outbox that the page shows.
+//! Hands mails over: to SendGrid, to an SMTP server, or into the local outbox that the page shows.
 
-use std::time::Duration;
+mod letter;
+mod sendgrid;
+mod smtp;
+mod text;
 
 use anyhow::Context as _;
 use celeriac::prelude::*;
-use serde_json::json;
+use lettre::message::Mailbox;
 
-use crate::store::Store;
+pub use letter::{Letter, Mail};
+use sendgrid::SendGrid;
+use smtp::Smtp;
+pub use text::plain;
 
-/// How long SendGrid may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// The longest wait that an answer's `Retry-After` is believed.
-const RETRY_AFTER_MAX: u64 = 3_600;
+use crate::store::Reader;
 
-/// Hands mails over.
+/// Hands mails over. Cheap to clone; its `Debug` shows no secret.
 #[derive(Clone, Debug)]
-pub enum Mailer {
-    /// SendGrid's v3 API.
+pub struct Mailer {
+    way: Way,
+    /// Where readers find the page, without a slash at the end: what the links in mails begin with.
+    url: String,
+    /// The host in the ids of mails.
+    host: String,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
     SendGrid(SendGrid),
-    /// A table that the page shows.
+    Smtp(Smtp),
     Outbox,
 }
 
-/// Where and as whom to send.
-#[derive(Clone)]
-pub struct SendGrid {
-    client: reqwest::Client,
-    url: String,
-    key: String,
-    from: String,
-}
-
-impl std::fmt::Debug for SendGrid {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SendGrid({} as {})", self.url, self.from)
-    }
+/// What became of handing a mail over.
+#[derive(Debug)]
+pub enum Handed {
+    /// The other side has it.
+    Away,
+    /// It goes nowhere: whoever notes the delivery puts it into the outbox.
+    Outbox,
 }
 
 impl Mailer {
-    /// The mailer that the environment asks for: `SENDGRID_API_KEY`, `SENDGRID_FROM_EMAIL`, `SENDGRID_BASE_URL`.
+    /// The mailer that the environment asks for: SendGrid with `SENDGRID_API_KEY`, else SMTP with `SMTP_URL`, else the
+    /// outbox. `NEWSLETTER_URL` is where readers find the page.
     ///
     /// # Errors
-    /// When a key is set without a sender.
+    /// When a variable is missing or makes no sense; the sentence says which and what to do, and shows no secret.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
-        let Some(key) = lookup("SENDGRID_API_KEY").filter(|key| !key.is_empty()) else { return Ok(Self::Outbox) };
-        let from = lookup("SENDGRID_FROM_EMAIL")
-            .filter(|from| !from.is_empty())
-            .context("SENDGRID_API_KEY is set: set SENDGRID_FROM_EMAIL too, the address that mails come from")?;
-        let base = lookup("SENDGRID_BASE_URL").unwrap_or_else(|| "https://api.sendgrid.com".into());
-        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build().context("could not set up HTTPS")?;
-        let url = format!("{}/v3/mail/send", base.trim_end_matches('/'));
-        Ok(Self::SendGrid(SendGrid { client, url, key, from }))
+        let find = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
+        let url = find("NEWSLETTER_URL").unwrap_or_else(|| "http://localhost:5050".into());
+        let page = reqwest::Url::parse(&url).ok().filter(|page| matches!(page.scheme(), "http" | "https"));
+        let page = page.with_context(|| {
+            format!("NEWSLETTER_URL={url} is no address of a page: write it as https://letters.example.org")
+        })?;
+        let sender = |names: [&str; 2]| -> anyhow::Result<Option<Mailbox>> {
+            let Some((name, text)) = names.iter().find_map(|name| Some((*name, find(name)?))) else { return Ok(None) };
+            let sender = text.parse().with_context(|| {
+                format!("{name}={text} is no sender: write it as news@example.org or \"The News <news@example.org>\"")
+            })?;
+            Ok(Some(sender))
+        };
+        let way = if let Some(key) = find("SENDGRID_API_KEY") {
+            let from = sender(["SENDGRID_FROM_EMAIL", "SMTP_FROM"])?
+                .context("SENDGRID_API_KEY is set: set SENDGRID_FROM_EMAIL too, the address that mails come from")?;
+            Way::SendGrid(SendGrid::new(key, find("SENDGRID_BASE_URL"), from)?)
+        } else if let Some(smtp) = find("SMTP_URL") {
+            let from = sender(["SMTP_FROM", "SENDGRID_FROM_EMAIL"])?
+                .context("SMTP_URL is set: set SMTP_FROM too, the address that mails come from")?;
+            Way::Smtp(Smtp::new(&smtp, find("SMTP_CONNECTIONS"), from)?)
+        } else {
+            Way::Outbox
+        };
+        let host = page.host_str().unwrap_or("localhost").to_owned();
+        Ok(Self { way, url: page.as_str().trim_end_matches('/').to_owned(), host })
     }
 
     /// What a person reads of it.
     pub fn describe(&self) -> String {
-        match self {
-            Self::SendGrid(sendgrid) => format!("SendGrid, as {}", sendgrid.from),
-            Self::Outbox => "the local outbox: set SENDGRID_API_KEY and SENDGRID_FROM_EMAIL to send in earnest".into(),
+        match &self.way {
+            Way::SendGrid(sendgrid) => format!("SendGrid, as {}", sendgrid.from),
+            Way::Smtp(smtp) => format!("{}, as {}", smtp.server, smtp.from),
+            Way::Outbox => "the local outbox".into(),
         }
     }
 
-    /// Hands one mail over and notes it.
+    /// True when mails leave this machine.
+    pub fn is_earnest(&self) -> bool {
+        !matches!(self.way, Way::Outbox)
+    }
+
+    /// The mail that this reader gets of a send. Made again it is the same, its id too: who gets it twice can tell.
+    pub fn mail(&self, send: &str, letter: &Letter, reader: &Reader) -> Mail {
+        let host = match &self.way {
+            Way::SendGrid(SendGrid { from, .. }) | Way::Smtp(Smtp { from, .. }) => from.email.domain(),
+            Way::Outbox => &self.host,
+        };
+        Mail::new(send, letter, reader, &self.url, host)
+    }
+
+    /// Hands one mail over.
     ///
     /// # Errors
     /// Retryable when the other side is busy or out of reach, fatal when it refuses.
-    pub async fn send(&self, store: &Store, send: &str, to: &str, subject: &str, body: &str) -> Result<(), TaskError> {
-        let outbox = match self {
-            Self::SendGrid(sendgrid) => {
-                sendgrid.post(send, to, subject, body).await?;
-                None
-            }
-            Self::Outbox => Some((subject.to_owned(), body.to_owned())),
-        };
-        store.delivered(send.to_owned(), to.to_owned(), outbox).await.map_err(TaskError::retryable)
-    }
-}
-
-impl SendGrid {
-    async fn post(&self, send: &str, to: &str, subject: &str, body: &str) -> Result<(), TaskError> {
-        let mail = json!({
-            "personalizations": [{"to": [{"email": to}], "custom_args": {"send": send}}],
-            "from": {"email": self.from},
-            "subject": subject,
-            "content": [{"type": "text/plain", "value": plain(body)}, {"type": "text/html", "value": body}],
-        });
-        let answer = self.client.post(&self.url).bearer_auth(&self.key).json(&mail).send().await?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(());
+    pub async fn hand_over(&self, mail: &Mail) -> Result<Handed, TaskError> {
+        match &self.way {
+            Way::SendGrid(sendgrid) => sendgrid.post(mail).await?,
+            Way::Smtp(smtp) => smtp.send(mail).await?,
+            Way::Outbox => return Ok(Handed::Outbox),
         }
-        let retry_after =
-            answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        // What it says may be long, and is shown to people.
-        let said: String = answer.text().await.unwrap_or_default().chars().take(300).collect();
-        let message = format!("SendGrid answered {status}: {said}");
-        if status.as_u16() == 429 || status.is_server_error() {
-            Err(match retry_after {
-                Some(seconds) => TaskError::retry_after(Duration::from_secs(seconds.min(RETRY_AFTER_MAX)), message),
-                None => TaskError::retryable(message),
-            })
-        } else {
-            Err(TaskError::fatal(message))
-        }
+        Ok(Handed::Away)
     }
-}
-
-/// The text of an HTML body, for readers who want no HTML.
-pub fn plain(html: &str) -> String {
-    let mut text = String::with_capacity(html.len());
-    let mut in_tag = false;
-    for c in html.chars() {
-        match c {
-            '<' => in_tag = true,
-            '>' if in_tag => in_tag = false,
-            c if !in_tag => text.push(c),
-            _ => {}
-        }
-    }
-    let text = text
-        .replace("&nbsp;", " ")
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&amp;", "&");
-    text.trim().to_owned()
 }
