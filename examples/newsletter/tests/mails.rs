@@ -56,7 +56,7 @@ async fn sendgrid_is_tried_again_when_busy_and_believed_when_it_refuses() -> any
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_server_gets_each_mail_whole_and_its_refusals_are_told_apart() -> anyhow::Result<()> {
     let bench = bench().await?;
-    let catcher = Catcher::start(bench.folder())?;
+    let catcher = Catcher::start_reading(bench.folder())?;
     // The catcher says 451 to `busy` once, and 550 to `gone` always.
     let list = "ann@example.com,\"Ann; \"\"the <b>\"\"\"\nbusy@example.com,Bob\ngone@example.com,Eve\n";
     bench.post("/import", "text/csv", list).await?;

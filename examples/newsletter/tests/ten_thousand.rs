@@ -17,7 +17,7 @@ use support::{Catcher, Running, first_line};
 
 const READERS: u32 = 10_000;
 /// What one worker has on its way at a time: a kill repeats at most so many mails.
-const CONCURRENCY: u32 = 8;
+const CONCURRENCY: u32 = 16;
 const KILLS: u32 = 3;
 /// Short, so that what a killed worker held comes back soon.
 const LEASE_SECONDS: &str = "5";
@@ -42,6 +42,7 @@ fn newsletter(folder: &Path, catcher: &Catcher) -> Command {
         .current_dir(folder)
         .env("SMTP_URL", &catcher.url)
         .env("SMTP_FROM", "news@example.org")
+        .env("SMTP_CONNECTIONS", CONCURRENCY.to_string())
         .env("CELERIAC_LEASE", LEASE_SECONDS)
         .args(["--listen", "127.0.0.1:0", "--concurrency", &CONCURRENCY.to_string()]);
     command

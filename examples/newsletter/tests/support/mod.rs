@@ -155,14 +155,29 @@ pub struct Catcher {
 pub struct Caught {
     pub recipient: String,
     pub message_id: String,
+    /// This and the rest only where the catcher reads mails whole.
+    #[serde(default)]
     pub to: String,
+    #[serde(default)]
     pub subject: String,
+    #[serde(default)]
     pub list_unsubscribe: String,
+    #[serde(default)]
     pub parts: Vec<String>,
 }
 
 impl Catcher {
+    /// Notes who got which mail.
     pub fn start(folder: &Path) -> anyhow::Result<Self> {
+        Self::run(folder, &[])
+    }
+
+    /// Notes what the mails say too.
+    pub fn start_reading(folder: &Path) -> anyhow::Result<Self> {
+        Self::run(folder, &["--whole"])
+    }
+
+    fn run(folder: &Path, options: &[&str]) -> anyhow::Result<Self> {
         let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop");
         let venv = Command::new(interop.join("smtp-venv")).output().context("could not run interop/smtp-venv")?;
         let said = String::from_utf8_lossy(&venv.stderr);
@@ -171,6 +186,7 @@ impl Catcher {
         let caught = folder.join("caught.jsonl");
         let mut process = Command::new(python)
             .arg(interop.join("smtp_catcher.py"))
+            .args(options)
             .arg(&caught)
             // It ends when this pipe closes, also when the test is killed.
             .stdin(Stdio::piped())
