@@ -25,6 +25,8 @@ pub struct Settings {
     pub result_extended: bool,
     /// Send task events from workers.
     pub worker_send_task_events: bool,
+    /// How long after its last sign of life a worker's deliveries come back to their queues.
+    pub lease: Duration,
 }
 
 impl Default for Settings {
@@ -39,13 +41,14 @@ impl Default for Settings {
             task_ignore_result: false,
             result_extended: false,
             worker_send_task_events: false,
+            lease: Duration::from_secs(30),
         }
     }
 }
 
 impl Settings {
     /// The settings that the environment gives: `CELERIAC_BROKER_URL` or `CELERY_BROKER_URL`, and likewise
-    /// `…_RESULT_BACKEND`, `…_TASK_DEFAULT_QUEUE`, `…_TASK_SERIALIZER`, `…_RESULT_EXPIRES` (seconds).
+    /// `…_RESULT_BACKEND`, `…_TASK_DEFAULT_QUEUE`, `…_TASK_SERIALIZER`, `…_RESULT_EXPIRES` and `…_LEASE` (both in seconds).
     ///
     /// # Errors
     /// `Invalid` when one has no sense.
@@ -71,10 +74,11 @@ impl Settings {
         if let Some(serializer) = find("TASK_SERIALIZER") {
             settings.task_serializer = serializer;
         }
-        if let Some(text) = find("RESULT_EXPIRES") {
+        for (name, setting) in [("RESULT_EXPIRES", &mut settings.result_expires), ("LEASE", &mut settings.lease)] {
+            let Some(text) = find(name) else { continue };
             let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-            settings.result_expires = seconds.ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, format!("read the setting RESULT_EXPIRES={text:?}: write it in seconds"))
+            *setting = seconds.ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, format!("read the setting {name}={text:?}: write it in seconds"))
             })?;
         }
         Ok(settings)
@@ -168,5 +172,7 @@ mod tests {
         let shown = format!("{settings:?}");
         assert!(shown.contains("redis://***@host/0") && !shown.contains("secret"), "{shown}");
         assert!(Settings::from_lookup(|name| (name == "CELERY_RESULT_EXPIRES").then(|| "soon".into())).is_err());
+        let settings = Settings::from_lookup(|name| (name == "CELERIAC_LEASE").then(|| "2.5".into())).unwrap();
+        assert_eq!(settings.lease, Duration::from_millis(2_500));
     }
 }

@@ -78,6 +78,7 @@ impl Worker {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Builder {
             events: app.settings().worker_send_task_events,
+            lease: app.settings().lease,
             app,
             tasks: Vec::new(),
             state: StateMap::default(),
@@ -85,7 +86,6 @@ impl Worker {
             concurrency: cores * 10,
             name: "celeriac@%h".into(),
             grace: Duration::from_secs(30),
-            lease: Duration::from_secs(30),
             lease_thread: true,
         }
     }
@@ -134,7 +134,8 @@ impl Builder {
         self
     }
 
-    /// How long after its last sign of life its deliveries come back; 30 s unless said, one second at the least.
+    /// How long after its last sign of life its deliveries come back; the setting `lease` (30 s) unless
+    /// said, one second at the least.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self

@@ -10,6 +10,7 @@ use celeriac::{
 };
 use clap::{Parser, Subcommand};
 use newsletter::{
+    import::{Imported, import_file},
     mail::Mailer,
     store::Store,
     tasks::{send_email, summarize},
@@ -25,7 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A newsletter: a sign-up page, one request that sends a letter to all readers, and workers that deliver it.
 ///
 /// Without a subcommand everything runs in one process. Mails go to SendGrid when `SENDGRID_API_KEY` and
-/// `SENDGRID_FROM_EMAIL` are set, else into a local outbox that the page shows.
+/// `SENDGRID_FROM_EMAIL` are set, to a mail server when `SMTP_URL` and `SMTP_FROM` are, else into a local outbox that the
+/// page shows.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -57,7 +59,7 @@ struct Cli {
     concurrency: u16,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 enum Part {
     /// Only the page
     Web,
@@ -65,6 +67,11 @@ enum Part {
     Worker,
     /// Only the job viewer
     Viewer,
+    /// Sign everybody in a list up, and end
+    Import {
+        /// CSV with the columns `email` and, if you like, `name`; `-` reads standard input
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -84,18 +91,24 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let settings = Settings::from_env()?;
+    let store = Store::open(&cli.readers)?;
+    if let Some(Part::Import { file }) = &cli.part {
+        tell(&import_file(&store, file).await?);
+        return Ok(());
+    }
+    let mut settings = Settings::from_env()?;
+    // `GET /tasks/{id}` tells how often a mail was tried.
+    settings.result_extended = true;
     let url = cli
         .broker
         .clone()
         .or_else(|| settings.broker_url.clone())
         .unwrap_or_else(|| "sqlite://newsletter-queue.db".into());
     let app = App::connect_with(&url, settings).await?;
-    let store = Store::open(&cli.readers)?;
     let mailer = Mailer::from_lookup(|name| std::env::var(name).ok())?;
 
     let (shutdown, stop) = (Shutdown::on_signals(), CancellationToken::new());
-    let runs = |part| cli.part.is_none_or(|only| only == part);
+    let runs = |part| cli.part.as_ref().is_none_or(|only| *only == part);
     let viewer = if runs(Part::Viewer) {
         let credentials = cli.basic_auth.as_deref().map(Credentials::parse).transpose()?;
         let monitor = app.monitor(Config { title: "Newsletter jobs".into(), credentials, ..Config::default() })?;
@@ -109,8 +122,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     };
     let page = if runs(Part::Web) {
         let listener = listen(cli.listen, "--listen").await?;
-        println!("newsletter: http://{}/ ({})", listener.local_addr()?, mailer.describe());
-        let site = Site { app: app.clone(), store: store.clone(), mailer: mailer.describe(), stop: stop.clone() };
+        println!("newsletter: http://{}/ (letters go out through {})", listener.local_addr()?, mailer.describe());
+        let site = Site {
+            app: app.clone(),
+            store: store.clone(),
+            mailer: mailer.clone(),
+            viewer: Some(format!("http://{}/", cli.viewer_listen)),
+            stop: stop.clone(),
+        };
         let until = stop.clone();
         Some(tokio::spawn(async move {
             axum::serve(listener, web::router(site)).with_graceful_shutdown(until.cancelled_owned()).await
@@ -146,6 +165,17 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| format!("could not listen on {address}; choose another address with {flag}"))
+}
+
+/// Says what became of a list: the counts on standard output, what was refused beside them.
+fn tell(imported: &Imported) {
+    println!("{} added, {} there already, {} refused", imported.added, imported.already, imported.refused);
+    for refusal in &imported.refused_lines {
+        eprintln!("line {}: {}", refusal.line, refusal.reason);
+    }
+    if imported.refused > imported.refused_lines.len() {
+        eprintln!("… and {} more", imported.refused - imported.refused_lines.len());
+    }
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

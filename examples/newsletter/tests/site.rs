@@ -1,73 +1,13 @@
 //! The pages and endpoints, without a network.
 
-use std::path::Path;
+mod support;
 
 use axum::{
-    Router,
-    body::{Body, to_bytes},
+    body::Body,
     http::{Request, StatusCode, header},
 };
-use celeriac::prelude::*;
-use newsletter::{
-    mail::{Mailer, plain},
-    store::{Store, is_email},
-    tasks::{send_email, summarize},
-    web::{Site, router},
-};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
-
-struct Bench {
-    app: App,
-    store: Store,
-    router: Router,
-    _folder: tempfile::TempDir,
-}
-
-async fn bench() -> anyhow::Result<Bench> {
-    let folder = tempfile::tempdir()?;
-    let at = |name: &str| folder.path().join(name);
-    let app = App::connect(&format!("sqlite://{}", at("queue.db").display())).await?;
-    let store = Store::open(Path::new(&at("readers.db")))?;
-    let site =
-        Site { app: app.clone(), store: store.clone(), mailer: "the test".into(), stop: CancellationToken::new() };
-    Ok(Bench { app, store, router: router(site), _folder: folder })
-}
-
-impl Bench {
-    async fn ask(&self, request: Request<Body>) -> anyhow::Result<(StatusCode, String)> {
-        let response = self.router.clone().oneshot(request).await?;
-        let status = response.status();
-        Ok((status, String::from_utf8(to_bytes(response.into_body(), 1 << 20).await?.to_vec())?))
-    }
-
-    async fn post(&self, path: &str, kind: &str, body: &str) -> anyhow::Result<(StatusCode, String)> {
-        self.ask(Request::post(path).header(header::CONTENT_TYPE, kind).body(Body::from(body.to_owned()))?).await
-    }
-
-    /// Runs a worker until a send has its summary.
-    async fn deliver(&self, mailer: Mailer, send: &str) -> anyhow::Result<newsletter::store::Progress> {
-        let stop = Shutdown::new();
-        let worker = Worker::builder(self.app.clone())
-            .tasks(tasks![send_email, summarize])
-            .state(mailer)
-            .state(self.store.clone())
-            .build()?;
-        let working = tokio::spawn(worker.run(stop.clone()));
-        let stream = Request::get(format!("/sends/{send}/events")).body(Body::empty())?;
-        // The stream ends with the summary.
-        let (_, events) = tokio::time::timeout(60.s(), self.ask(stream)).await??;
-        assert!(events.contains("\"summary\":\""), "{events}");
-        stop.graceful();
-        working.await??;
-        self.store.progress(send.to_owned()).await?.ok_or_else(|| anyhow::anyhow!("the send is known"))
-    }
-}
-
-const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
+use support::{FORM, JSON, bench, outbox};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_sign_up_once_by_form_or_json_and_mistakes_keep_the_form() -> anyhow::Result<()> {
@@ -82,103 +22,179 @@ async fn readers_sign_up_once_by_form_or_json_and_mistakes_keep_the_form() -> an
     for body in [r#"{"email": "nobody", "name": "N"}"#, r#"{"email": "a@b.c", "name": ""}"#, "{", "[1]"] {
         assert_eq!(bench.post("/register", JSON, body).await?.0, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
     }
-    let form = Request::post("/register")
-        .header(header::CONTENT_TYPE, FORM)
-        .header(header::ACCEPT, "text/html")
-        .body(Body::from("email=%3Cscript%3E&name=Eve"))?;
-    let (status, page) = bench.ask(form).await?;
+    let (status, page) = bench.submit("/register", FORM, "email=%3Cscript%3E&name=Eve").await?;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(
         page.contains("value=\"Eve\"") && page.contains("&#60;script&#62;") && !page.contains("<script>"),
         "{page}"
     );
-    let (status, page) = bench.ask(Request::get("/").body(Body::empty())?).await?;
-    assert!(status == StatusCode::OK && page.contains("2 people read it"), "{page}");
+    let (status, page) = bench.get("/").await?;
+    assert!(status == StatusCode::OK && page.contains("<strong>2</strong> people read it"), "{page}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_site_cannot_post_here() -> anyhow::Result<()> {
+async fn another_site_cannot_post_here_and_pages_run_no_script_of_others() -> anyhow::Result<()> {
     let bench = bench().await?;
-    for (name, value) in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")] {
+    for (name, value) in [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
         let request = Request::post("/send").header("host", "localhost:5050").header(name, value).body(Body::empty())?;
-        assert_eq!(bench.ask(request).await?.0, StatusCode::FORBIDDEN, "{name}");
+        assert_eq!(bench.ask(request).await?.0, StatusCode::FORBIDDEN, "{name}: {value}");
     }
+    let own = Request::post("/register")
+        .header("host", "localhost:5050")
+        .header("origin", "http://localhost:5050")
+        .header(header::CONTENT_TYPE, FORM)
+        .body(Body::from("email=ann%40example.com&name=Ann"))?;
+    assert_eq!(bench.ask(own).await?.0, StatusCode::CREATED);
+    let response = tower::ServiceExt::oneshot(bench.router.clone(), Request::get("/").body(Body::empty())?).await?;
+    let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str()?;
+    assert!(policy.contains("default-src 'self'") && !policy.contains("unsafe"), "{policy}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_sends_to_everybody_and_a_callback_sums_up() -> anyhow::Result<()> {
     let bench = bench().await?;
-    let list = "email,name\nann@example.com,Ann\n\"bob@example.com\",Bob\nnonsense\nann@example.com,Ann again\n";
-    let (_, imported) = bench.post("/import", "text/csv", list).await?;
-    assert_eq!(serde_json::from_str::<Value>(&imported)?, json!({"added": 2, "already": 1, "refused_lines": [4]}));
-    assert_eq!(bench.post("/send", JSON, r#"{"subject": "", "body": "x"}"#).await?.0, StatusCode::UNPROCESSABLE_ENTITY);
-    let (status, answer) = bench.post("/send", JSON, r#"{"subject": "Hi", "body": "<p>Hello</p>"}"#).await?;
-    assert_eq!(status, StatusCode::OK, "{answer}");
-    let answer: Value = serde_json::from_str(&answer)?;
-    assert_eq!(answer["tasks"].as_array().map(Vec::len), Some(2));
-    let send = answer["send"].as_str().unwrap_or_default();
-    let progress = bench.deliver(Mailer::Outbox, send).await?;
+    let letter = r#"{"subject": "Hi", "body": "<p>Hello</p>"}"#;
+    assert_eq!(bench.post("/send", JSON, letter).await?.0, StatusCode::CONFLICT, "there is nobody");
+    bench.post("/import", "text/csv", "ann@example.com,Ann\nbob@example.com,Bob\n").await?;
+    let (send, tasks) = bench.send(letter).await?;
+    assert_eq!(tasks.len(), 2);
+    let waiting = bench.task(&tasks[0]).await?;
+    assert_eq!(waiting["state"], "PENDING", "no worker runs");
+    let progress = bench.deliver(outbox()?, &send).await?;
     assert_eq!((progress.sent, progress.failed, progress.repeated), (2, 0, 0));
-    assert!(progress.summary.is_some_and(|text| text.starts_with("2 sent, 0 failed")));
-    let task = answer["tasks"][0].as_str().unwrap_or_default();
-    let (_, state) = bench.ask(Request::get(format!("/tasks/{task}")).body(Body::empty())?).await?;
-    assert_eq!(serde_json::from_str::<Value>(&state)?["state"], "SUCCESS");
-    let (_, page) = bench.ask(Request::get("/outbox").body(Body::empty())?).await?;
-    assert!(page.contains("ann@example.com") && page.contains("&#60;p&#62;Hello"), "{page}");
+    assert!(progress.summary.is_some_and(|text| text.starts_with("2 sent, 0 failed, in ")));
+    let done = bench.task(&tasks[0]).await?;
+    assert_eq!(done, json!({"id": tasks[0], "state": "SUCCESS", "retries": 0, "result": null, "error": null}));
+    let (_, page) = bench.get("/outbox").await?;
+    assert!(page.contains("ann@example.com") && page.contains("Hello"), "{page}");
+    let (_, page) = bench.get(&format!("/sends/{send}")).await?;
+    assert!(page.contains("100 %") && page.contains("2 sent, 0 failed"), "{page}");
+    let (_, page) = bench.get("/").await?;
+    assert!(page.contains(&format!("/sends/{send}")), "lately sent: {page}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sendgrid_is_tried_again_when_busy_and_believed_when_it_refuses() -> anyhow::Result<()> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+async fn a_browser_is_led_to_the_progress_and_a_bad_letter_stays_in_the_form() -> anyhow::Result<()> {
     let bench = bench().await?;
-    let sendgrid = MockServer::start().await;
-    let to = |email: &str| matchers::body_partial_json(json!({"personalizations": [{"to": [{"email": email}]}]}));
-    let busy = ResponseTemplate::new(429).insert_header("retry-after", "0");
-    Mock::given(to("ann@example.com")).respond_with(busy).up_to_n_times(2).with_priority(1).mount(&sendgrid).await;
-    Mock::given(to("bob@example.com"))
-        .respond_with(ResponseTemplate::new(400).set_body_string("bad address"))
-        .with_priority(1)
-        .mount(&sendgrid)
-        .await;
-    Mock::given(matchers::header("authorization", "Bearer secret"))
-        .and(matchers::path("/v3/mail/send"))
-        .respond_with(ResponseTemplate::new(202))
-        .mount(&sendgrid)
-        .await;
-    bench.post("/import", "text/csv", "ann@example.com,Ann\nbob@example.com,Bob\n").await?;
-    let (_, answer) = bench.post("/send", JSON, r#"{"subject": "Hi", "body": "<p>Hello</p>"}"#).await?;
-    let send = serde_json::from_str::<Value>(&answer)?["send"].as_str().unwrap_or_default().to_owned();
-    let mailer = Mailer::from_lookup(|name| match name {
-        "SENDGRID_API_KEY" => Some("secret".into()),
-        "SENDGRID_FROM_EMAIL" => Some("me@example.com".into()),
-        "SENDGRID_BASE_URL" => Some(sendgrid.uri()),
-        _ => None,
-    })?;
-    assert!(!format!("{mailer:?}").contains("secret"));
-    let progress = bench.deliver(mailer, &send).await?;
-    assert_eq!((progress.sent, progress.failed), (1, 1));
-    assert!(progress.last_error.is_some_and(|error| error.contains("bad address")));
-    let requests = sendgrid.received_requests().await.unwrap_or_default();
-    assert_eq!(requests.len(), 4, "two refusals and a success for Ann, one for Bob");
-    assert!(Mailer::from_lookup(|name| (name == "SENDGRID_API_KEY").then(|| "k".into())).is_err());
+    bench.post("/register", FORM, "email=ann%40example.com&name=Ann").await?;
+    let (status, page) = bench.submit("/send", FORM, "subject=&body=Dear+%3Cb%3Eall%3C%2Fb%3E").await?;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.contains("A letter needs a subject.") && page.contains("Dear &#60;b&#62;all"), "{page}");
+    let long = format!("subject=Hi&body={}", "x".repeat(300 << 10));
+    assert_eq!(bench.submit("/send", FORM, &long).await?.0, StatusCode::UNPROCESSABLE_ENTITY);
+    let request = Request::post("/send").header(header::CONTENT_TYPE, FORM).header(header::ACCEPT, "text/html");
+    let request = request.body(Body::from("subject=Hi&body=Dear+all"))?;
+    let response = tower::ServiceExt::oneshot(bench.router.clone(), request).await?;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    let place = response.headers()[header::LOCATION].to_str()?.to_owned();
+    let (status, page) = bench.get(&place).await?;
+    assert!(status == StatusCode::OK && page.contains("0 %") && page.contains("Under way"), "{page}");
     Ok(())
 }
 
-#[test]
-fn addresses_and_texts() {
-    for (text, good) in [
-        ("a@b.c", true),
-        ("a.b+c@d-e.org", true),
-        ("@b.c", false),
-        ("a@b", false),
-        ("a@b..c", false),
-        ("a b@c.d", false),
-        ("a@b@c.d", false),
-    ] {
-        assert_eq!(is_email(text), good, "{text}");
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_said_so() -> anyhow::Result<()> {
+    let bench = bench().await?;
+    let long = format!("/tasks/{}", "x".repeat(300));
+    for path in ["/tasks/nonsense", &long, "/sends/none", "/sends/none/events", "/sends/none/progress", "/nowhere"] {
+        assert_eq!(bench.get(path).await?.0, StatusCode::NOT_FOUND, "{path}");
     }
-    assert_eq!(plain("<p>Tom &amp; <b>Jerry</b></p>"), "Tom & Jerry");
+    let never_sent = bench.task("00000000-0000-4000-8000-000000000000").await?;
+    assert_eq!(never_sent["state"], "PENDING");
+    Ok(())
+}
+
+/// The end of one reader's link.
+async fn link_of(bench: &support::Bench, email: &str) -> anyhow::Result<String> {
+    let send = "for its token".to_owned();
+    let letter = newsletter::mail::Letter { subject: "s".into(), body: "b".into() };
+    bench.store.begin(send.clone(), letter, bench.app.clock().now()).await?;
+    match bench.store.errand(send, email.to_owned()).await? {
+        newsletter::store::Errand::Deliver(_, reader) => Ok(format!("/unsubscribe/{}", reader.token)),
+        other => anyhow::bail!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looking_at_the_link_changes_nothing_and_the_button_ends_it() -> anyhow::Result<()> {
+    let bench = bench().await?;
+    bench.post("/import", "text/csv", "ann@example.com,Ann\nbob@example.com,Bob\n").await?;
+    let link = link_of(&bench, "ann@example.com").await?;
+    for _ in 0..2 {
+        let (status, page) = bench.get(&link).await?;
+        assert_eq!(status, StatusCode::OK);
+        assert!(page.contains("ann@example.com") && page.contains(&format!("action=\"{link}\"")), "{page}");
+    }
+    assert_eq!(bench.store.count().await?, 2);
+    let (status, page) = bench.submit(&link, FORM, "").await?;
+    assert!(status == StatusCode::OK && page.contains("You are off the list"), "{page}");
+    assert_eq!(bench.store.count().await?, 1);
+    assert_eq!(bench.get(&link).await?.0, StatusCode::NOT_FOUND);
+    assert_eq!(bench.get("/unsubscribe/guess").await?.0, StatusCode::NOT_FOUND);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_click_needs_no_page_and_whoever_left_meanwhile_gets_no_mail() -> anyhow::Result<()> {
+    let bench = bench().await?;
+    bench.post("/import", "text/csv", "ann@example.com,Ann\nbob@example.com,Bob\n").await?;
+    let link = link_of(&bench, "ann@example.com").await?;
+    let (send, _) = bench.send(r#"{"subject": "Hi", "body": "<p>Hello</p>"}"#).await?;
+    for _ in 0..2 {
+        // As RFC 8058 has it, from anywhere and as often as they like.
+        let request = Request::post(&link).header("origin", "https://mail.example").header(header::CONTENT_TYPE, FORM);
+        let request = request.body(Body::from("List-Unsubscribe=One-Click"))?;
+        assert_eq!(bench.ask(request).await?.0, StatusCode::OK);
+    }
+    let progress = bench.deliver(outbox()?, &send).await?;
+    assert_eq!((progress.sent, progress.failed, progress.unsubscribed), (1, 0, 1), "{progress:?}");
+    assert!(progress.summary.is_some_and(|text| text.contains("1 unsubscribed meanwhile")));
+    assert!(!bench.get("/outbox").await?.1.contains("ann@example.com"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_comes_by_form_or_as_it_is_and_tells_what_became_of_each_line() -> anyhow::Result<()> {
+    let bench = bench().await?;
+    let list =
+        "email,name\nann@example.com,Ann\n\"bob@example.com\",\"Bob, the \"\"B\"\"\"\nnonsense\nann@example.com,A\n";
+    let (_, imported) = bench.post("/import", "text/csv", list).await?;
+    let refused = json!([{"line": 4, "reason": "\"nonsense\" is no address"}]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&imported)?,
+        json!({"added": 2, "already": 1, "refused": 1, "refused_lines": refused})
+    );
+    let form = format!(
+        "--x\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nmore\r\n\
+         --x\r\nContent-Disposition: form-data; name=\"list\"; filename=\"<b>.csv\"\r\n\r\n{list}eve@example.com\r\n--x--\r\n"
+    );
+    let (status, page) = bench.submit("/import", "multipart/form-data; boundary=x", &form).await?;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("1 new reader, 3 there already, 1 refused.") && page.contains("Line 4: "), "{page}");
+    let (status, _) = bench.submit("/import", "multipart/form-data; boundary=x", "--x--\r\n").await?;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "a form without a file");
+    assert_eq!(bench.store.count().await?, 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_older_file_is_brought_up_to_date_and_a_newer_one_is_refused() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("readers.db");
+    let db = rusqlite::Connection::open(&path)?;
+    db.execute_batch(
+        "CREATE TABLE readers (email TEXT PRIMARY KEY COLLATE NOCASE, name TEXT NOT NULL) STRICT;
+         INSERT INTO readers VALUES ('ann@example.com', 'Ann'), ('bob@example.com', 'Bob');",
+    )?;
+    let store = newsletter::store::Store::open(&path)?;
+    assert_eq!(store.count().await?, 2);
+    let tokens: u32 = db.query_row("SELECT count(DISTINCT token) FROM readers", [], |row| row.get(0))?;
+    assert_eq!(tokens, 2);
+    db.pragma_update(None, "user_version", 99)?;
+    let error = format!("{:#}", newsletter::store::Store::open(&path).expect_err("it is newer"));
+    assert!(error.contains("version 99") && error.contains("newer program"), "{error}");
+    Ok(())
 }

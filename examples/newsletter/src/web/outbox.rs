@@ -1,0 +1,23 @@
+//! The mails that went nowhere but into the outbox.
+
+use askama::Template;
+use axum::{extract::State as Shared, http::StatusCode, response::Response};
+
+use super::{Oops, Site, answer::page};
+use crate::store::OutboxMail;
+
+/// How many mails the page shows.
+const SHOWN_MAX: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "outbox.html")]
+struct Outbox {
+    mails: Vec<OutboxMail>,
+    by: String,
+    earnest: bool,
+}
+
+pub(super) async fn show(Shared(site): Shared<Site>) -> Result<Response, Oops> {
+    let mails = site.store.outbox(SHOWN_MAX).await?;
+    page(StatusCode::OK, &Outbox { mails, by: site.mailer.describe(), earnest: site.mailer.is_earnest() })
+}
