@@ -109,12 +109,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 
     let (shutdown, stop) = (Shutdown::on_signals(), CancellationToken::new());
     let runs = |part| cli.part.as_ref().is_none_or(|only| *only == part);
+    let mut viewer_address = cli.viewer_listen;
     let viewer = if runs(Part::Viewer) {
         let credentials = cli.basic_auth.as_deref().map(Credentials::parse).transpose()?;
         let monitor = app.monitor(Config { title: "Newsletter jobs".into(), credentials, ..Config::default() })?;
         monitor.check_address(cli.viewer_listen)?;
         let listener = listen(cli.viewer_listen, "--viewer-listen").await?;
-        println!("newsletter: the job viewer is http://{}/", listener.local_addr()?);
+        viewer_address = listener.local_addr()?;
+        println!("newsletter: the job viewer is http://{viewer_address}/");
         let until = stop.clone();
         Some(tokio::spawn(async move { monitor.serve(listener, until).await }))
     } else {
@@ -127,7 +129,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             app: app.clone(),
             store: store.clone(),
             mailer: mailer.clone(),
-            viewer: Some(format!("http://{}/", cli.viewer_listen)),
+            viewer: Some(format!("http://{viewer_address}/")),
             stop: stop.clone(),
         };
         let until = stop.clone();

@@ -19,7 +19,7 @@ const AT_LEAST: Duration = Duration::from_secs(2);
 /// How long one stream lasts; the browser comes again by itself. A place is never held for ever.
 const TURNS_MAX: u32 = 3_600;
 
-/// Server-sent events without content, each worth a fresh look.
+/// Server-sent events, each worth a fresh look. They carry a number, for browsers pass an event without data on to nobody.
 pub(super) async fn stream(Shared(monitor): Shared<Monitor>) -> Response {
     let inner = monitor.inner();
     if inner.watchers.available_permits() == 0 {
@@ -35,7 +35,7 @@ pub(super) async fn stream(Shared(monitor): Shared<Monitor>) -> Response {
             return None;
         }
         drop(place);
-        Some((Ok::<_, Infallible>(Event::default().event("change").data("")), (monitor, changes, turn + 1)))
+        Some((Ok::<_, Infallible>(Event::default().event("change").data(turn.to_string())), (monitor, changes, turn + 1)))
     });
     Sse::new(stream).into_response()
 }
