@@ -171,5 +171,8 @@ pub(crate) fn buried(events: &Emitter, counts: &Counts, buried: &Buried, now: Ti
         event
             .text("uuid", Some(delivery.task_id.as_str()))
             .text("exception", Some(&format!("{}({:?})", buried.exc_type, buried.detail)))
+            // Not Celery's: nothing else tells the job viewer what this was.
+            .text("name", Some(delivery.task.as_str()))
+            .text("queue", Some(delivery.queue.as_str()))
     });
 }
