@@ -1,6 +1,6 @@
 //! The command line. Flags have Celery's names where Celery has the flag.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -111,6 +111,10 @@ pub(crate) enum Command {
     /// See queues, workers and tasks
     #[command(subcommand)]
     Inspect(inspect::Inspect),
+    /// Serve the job viewer: queues, workers, tasks, the dead set
+    ///
+    /// It shows what workers tell when they run with -E. History is kept in the broker's store and survives restarts.
+    Dashboard(DashboardArgs),
     /// Browse, replay and drop dead messages
     #[command(subcommand)]
     Dead(dead::Dead),
@@ -145,6 +149,20 @@ pub(crate) struct WorkerArgs {
     pub(crate) grace: Duration,
 }
 
+/// `dashboard`
+#[derive(Args, Debug)]
+pub(crate) struct DashboardArgs {
+    /// Where it is served; without a password only on this machine
+    #[arg(long, default_value = "127.0.0.1:8888", env = "CELERIAC_DASHBOARD_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// A user and a password, which every request needs then; better in the environment than on the command line
+    #[arg(long, env = "CELERIAC_BASIC_AUTH", hide_env_values = true, value_name = "USER:PASSWORD")]
+    pub(crate) basic_auth: Option<String>,
+    /// How long to keep the history of a task after its last word, in days
+    #[arg(long, default_value = "7", value_parser = days, value_name = "DAYS")]
+    pub(crate) keep: Duration,
+}
+
 /// `revoke`
 #[derive(Args, Debug)]
 pub(crate) struct RevokeArgs {
@@ -165,6 +183,15 @@ pub(crate) struct PurgeArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) force: bool,
+}
+
+/// Reads days, with a fraction if need be.
+fn days(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|days| Duration::try_from_secs_f64(days * 86_400.0).ok())
+        .filter(|keep| !keep.is_zero())
+        .ok_or_else(|| "expected a number of days above 0, such as 7 or 0.5".to_owned())
 }
 
 /// Reads seconds, with a fraction if need be.

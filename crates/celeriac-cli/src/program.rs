@@ -91,6 +91,7 @@ impl Program {
             Command::Result(args) => commands::result::run(app, args, json).await,
             Command::Revoke(args) => commands::revoke::run(app, args, json).await,
             Command::Inspect(command) => commands::inspect::run(app, command, json).await,
+            Command::Dashboard(args) => commands::dashboard::run(app, args).await,
             Command::Dead(command) => commands::dead::run(app, command, json).await,
             Command::Purge(args) => commands::purge::run(app, args, json).await,
             Command::Completion { .. } => unreachable!("completion is written before anything is connected"),

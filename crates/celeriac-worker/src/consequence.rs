@@ -11,7 +11,7 @@ use celeriac_core::{
     ChordPart, DeadReason, Failure, MetaWrite, Outcome, Publication, Result, Settlement, State, TaskId, Timestamp,
     WorkerName,
 };
-use celeriac_protocol::{Embed, ExceptionInfo, Extended, Headers, Signature, TaskMeta, content, isoformat};
+use celeriac_protocol::{Body, Embed, ExceptionInfo, Extended, Headers, Signature, TaskMeta, content, isoformat};
 
 use crate::{
     retry,
@@ -249,17 +249,26 @@ impl Judge {
         meta.date_done = state.is_ready().then(|| isoformat(now));
         meta.group_id.clone_from(&headers.group);
         meta.parent_id.clone_from(&headers.parent_id);
-        if self.app.settings().result_extended {
-            meta.extended = Some(Extended {
-                name: Some(headers.task.clone()),
-                args: headers.argsrepr.as_ref().map(|text| quoted(text)),
-                kwargs: headers.kwargsrepr.as_ref().map(|text| quoted(text)),
-                worker: Some(self.worker.to_string()),
-                retries: Some(headers.retries),
-                queue: Some(delivery.queue.to_string()),
-            });
+        // A failure always carries what it takes to run it again.
+        if self.app.settings().result_extended || state == State::Failure {
+            meta.extended = Some(self.extended(prepared));
         }
         self.write(delivery.task_id.clone(), state, delivery.tag.attempt, &meta)
+    }
+
+    /// What `result_extended` adds. The arguments are the sender's own text, as in Celery's key-value backends.
+    fn extended(&self, prepared: &Prepared) -> Extended {
+        let (headers, delivery) = (&prepared.headers, &prepared.delivery);
+        let text = body_text(&delivery.message, headers).ok();
+        let body = text.as_ref().and_then(|text| Body::split(text).ok());
+        Extended {
+            name: Some(headers.task.clone()),
+            args: body.map(|body| Bytes::copy_from_slice(body.args)),
+            kwargs: body.map(|body| Bytes::copy_from_slice(body.kwargs)),
+            worker: Some(self.worker.to_string()),
+            retries: Some(headers.retries),
+            queue: Some(delivery.queue.to_string()),
+        }
     }
 
     fn write(&self, task_id: TaskId, state: State, attempt: u32, meta: &TaskMeta) -> Option<MetaWrite> {
@@ -317,10 +326,4 @@ fn children(plan: &Plan) -> Bytes {
 
 fn empty() -> Bytes {
     Bytes::from_static(b"[]")
-}
-
-fn quoted(text: &str) -> Bytes {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    celeriac_protocol::json::to_ascii(text, &mut out);
-    out.into()
 }

@@ -25,10 +25,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Features name crates and are additive: `sqlite` and `worker`, both on by default. A program that only sends turns
-//! `worker` off. This crate holds no logic: it joins the others, and turns a URL into an engine.
+//! Features name crates and are additive: `sqlite` and `worker`, both on by default, and `monitor`, the job viewer. A program
+//! that only sends turns `worker` off. This crate holds no logic: it joins the others, and turns a URL into an engine.
 
 mod connect;
+#[cfg(feature = "monitor")]
+mod watch;
 
 #[doc(hidden)]
 pub use celeriac_app::private as __private;
@@ -40,12 +42,16 @@ pub use celeriac_app::{
 pub use celeriac_core as core;
 pub use celeriac_core::{Error, ErrorKind, Result};
 pub use celeriac_macros::task;
+#[cfg(feature = "monitor")]
+pub use celeriac_monitor as monitor;
 pub use celeriac_protocol as protocol;
 #[cfg(feature = "sqlite")]
 pub use celeriac_sqlite as sqlite;
 #[cfg(feature = "worker")]
 pub use celeriac_worker as worker;
 pub use connect::Connect;
+#[cfg(feature = "monitor")]
+pub use watch::Watch;
 
 /// What most programs use.
 pub mod prelude {

@@ -1,9 +1,13 @@
-//! The newsletter in one process, or as `newsletter web` and `newsletter worker` on the same files.
+//! The newsletter in one process, or as `newsletter web`, `newsletter worker` and `newsletter viewer` on the same files.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use celeriac::prelude::*;
+use celeriac::{
+    Watch as _,
+    monitor::{Config, Credentials},
+    prelude::*,
+};
 use clap::{Parser, Subcommand};
 use newsletter::{
     import::{Imported, import_file},
@@ -12,6 +16,7 @@ use newsletter::{
     tasks::{send_email, summarize},
     web::{self, Site},
 };
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +36,18 @@ struct Cli {
     /// Where the page is served. It has no password: keep it on loopback, or behind something that has one
     #[arg(long, global = true, default_value = "127.0.0.1:5050", env = "NEWSLETTER_LISTEN", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// Where the job viewer is served; without a password only on this machine
+    #[arg(
+        long,
+        global = true,
+        default_value = "127.0.0.1:8888",
+        env = "NEWSLETTER_VIEWER_LISTEN",
+        value_name = "ADDRESS"
+    )]
+    viewer_listen: SocketAddr,
+    /// A user and a password for the job viewer; better in the environment than on the command line
+    #[arg(long, global = true, env = "CELERIAC_BASIC_AUTH", hide_env_values = true, value_name = "USER:PASSWORD")]
+    basic_auth: Option<String>,
     /// The queue [default: `CELERIAC_BROKER_URL`, `CELERY_BROKER_URL`, else sqlite://newsletter-queue.db]
     #[arg(long, global = true, value_name = "URL")]
     broker: Option<String>,
@@ -48,6 +65,8 @@ enum Part {
     Web,
     /// Only a worker
     Worker,
+    /// Only the job viewer
+    Viewer,
     /// Sign everybody in a list up, and end
     Import {
         /// CSV with the columns `email` and, if you like, `name`; `-` reads standard input
@@ -89,38 +108,63 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let mailer = Mailer::from_lookup(|name| std::env::var(name).ok())?;
 
     let (shutdown, stop) = (Shutdown::on_signals(), CancellationToken::new());
-    let page = if cli.part == Some(Part::Worker) {
-        None
+    let runs = |part| cli.part.as_ref().is_none_or(|only| *only == part);
+    let viewer = if runs(Part::Viewer) {
+        let credentials = cli.basic_auth.as_deref().map(Credentials::parse).transpose()?;
+        let monitor = app.monitor(Config { title: "Newsletter jobs".into(), credentials, ..Config::default() })?;
+        monitor.check_address(cli.viewer_listen)?;
+        let listener = listen(cli.viewer_listen, "--viewer-listen").await?;
+        println!("newsletter: the job viewer is http://{}/", listener.local_addr()?);
+        let until = stop.clone();
+        Some(tokio::spawn(async move { monitor.serve(listener, until).await }))
     } else {
-        let listener = tokio::net::TcpListener::bind(cli.listen)
-            .await
-            .with_context(|| format!("could not listen on {}; choose another address with --listen", cli.listen))?;
+        None
+    };
+    let page = if runs(Part::Web) {
+        let listener = listen(cli.listen, "--listen").await?;
         println!("newsletter: http://{}/ (letters go out through {})", listener.local_addr()?, mailer.describe());
-        let site =
-            Site { app: app.clone(), store: store.clone(), mailer: mailer.clone(), viewer: None, stop: stop.clone() };
+        let site = Site {
+            app: app.clone(),
+            store: store.clone(),
+            mailer: mailer.clone(),
+            viewer: Some(format!("http://{}/", cli.viewer_listen)),
+            stop: stop.clone(),
+        };
         let until = stop.clone();
         Some(tokio::spawn(async move {
             axum::serve(listener, web::router(site)).with_graceful_shutdown(until.cancelled_owned()).await
         }))
-    };
-    if cli.part == Some(Part::Web) {
-        wait_for_signal().await?;
     } else {
+        None
+    };
+    if runs(Part::Worker) {
         let worker = Worker::builder(app.clone())
             .tasks(tasks![send_email, summarize])
             .state(mailer)
             .state(store)
             .concurrency(usize::from(cli.concurrency))
+            .events(true)
             .build()?;
         println!("newsletter: the worker is {}", worker.name());
         worker.run(shutdown).await?;
+    } else {
+        // A part that cannot go on ends the process, as a signal does.
+        stop.run_until_cancelled(wait_for_signal()).await.transpose()?;
     }
     stop.cancel();
     if let Some(page) = page {
         page.await??;
     }
+    if let Some(viewer) = viewer {
+        viewer.await??;
+    }
     app.close().await?;
     Ok(())
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("could not listen on {address}; choose another address with {flag}"))
 }
 
 /// Says what became of a list: the counts on standard output, what was refused beside them.

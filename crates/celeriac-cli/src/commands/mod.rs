@@ -1,6 +1,7 @@
 //! One file a command: it asks the handles, and shows what came.
 
 pub(crate) mod call;
+pub(crate) mod dashboard;
 pub(crate) mod dead;
 pub(crate) mod inspect;
 pub(crate) mod purge;
