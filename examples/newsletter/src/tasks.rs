@@ -68,6 +68,7 @@ pub async fn summarize(ctx: Context, store: State<Store>, send: String) -> Resul
 }
 
 /// The readers' file is busy or away: trying again may help.
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn unusable(error: anyhow::Error) -> TaskError {
     TaskError::retryable(format!("{error:#}"))
 }

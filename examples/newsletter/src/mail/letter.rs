@@ -44,7 +44,7 @@ impl Letter {
         }
         let body = self.body.replace("\r\n", "\n").replace('&', "&amp;").replace('>', "&gt;");
         let paragraphs = body.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty());
-        paragraphs.map(|paragraph| format!("<p>{}</p>\n", paragraph.replace('\n', "<br>"))).collect()
+        paragraphs.fold(String::new(), |html, paragraph| html + "<p>" + &paragraph.replace('\n', "<br>") + "</p>\n")
     }
 }
 

@@ -277,17 +277,20 @@ impl Store {
         Ok(())
     }
 
-    /// The last mails of the outbox, newest first.
+    /// How many mails the outbox has, and the last of them, newest first.
     ///
     /// # Errors
     /// When the file cannot be used.
-    pub async fn outbox(&self, limit: u32) -> anyhow::Result<Vec<OutboxMail>> {
+    pub async fn outbox(&self, limit: u32) -> anyhow::Result<(u32, Vec<OutboxMail>)> {
         self.with(move |db| {
-            db.prepare("SELECT email, subject, body FROM outbox ORDER BY id DESC LIMIT ?")?
+            let count = db.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?;
+            let last = db
+                .prepare("SELECT email, subject, body FROM outbox ORDER BY id DESC LIMIT ?")?
                 .query_map([limit], |row| {
                     Ok(OutboxMail { email: row.get(0)?, subject: row.get(1)?, body: row.get(2)? })
                 })?
-                .collect()
+                .collect::<Result<_, _>>()?;
+            Ok((count, last))
         })
         .await
     }
