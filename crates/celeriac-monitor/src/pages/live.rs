@@ -35,7 +35,10 @@ pub(super) async fn stream(Shared(monitor): Shared<Monitor>) -> Response {
             return None;
         }
         drop(place);
-        Some((Ok::<_, Infallible>(Event::default().event("change").data(turn.to_string())), (monitor, changes, turn + 1)))
+        Some((
+            Ok::<_, Infallible>(Event::default().event("change").data(turn.to_string())),
+            (monitor, changes, turn + 1),
+        ))
     });
     Sse::new(stream).into_response()
 }
