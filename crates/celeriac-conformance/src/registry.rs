@@ -199,6 +199,8 @@ macro_rules! __cases {
                 channels_are_apart: Broker [fan_out];
                 a_broadcast_without_listeners_is_no_error: Broker [fan_out];
                 a_broadcast_may_be_empty_or_no_text: Broker [fan_out];
+                a_notice_says_what_it_is_about: Broker [fan_out];
+                a_listener_may_hear_one_routing_key_alone: Broker [fan_out];
                 a_dropped_recv_misses_nothing: Broker [fan_out];
                 a_listener_continues_after_a_cursor: Broker [fan_out, replay];
                 a_listener_can_begin_at_the_beginning: Broker [fan_out, replay];

@@ -160,13 +160,39 @@ pub struct ConsumerInfo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub u64);
 
+/// What is said to everybody who listens to a channel: an event, a command, the answer to one.
+///
+/// A channel is named as Celery names its exchange (`celeryev`, `celery.pidbox`, `reply.celery.pidbox`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// What it is about, as in AMQP: `worker.heartbeat`, `task.multi`, the mailbox of an answer. Up to 255 bytes; may be
+    /// empty.
+    pub routing_key: String,
+    /// A JSON object of headers, or nothing.
+    pub headers: Bytes,
+    /// The bytes, JSON as Celery's tools send it.
+    pub body: Bytes,
+}
+
+impl Notice {
+    /// A notice without headers.
+    pub fn new(routing_key: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Self { routing_key: routing_key.into(), headers: Bytes::new(), body: body.into() }
+    }
+
+    /// The size of all its parts, in bytes.
+    pub fn len_bytes(&self) -> usize {
+        self.routing_key.len() + self.headers.len() + self.body.len()
+    }
+}
+
 /// One broadcast as a listener gets it.
 #[derive(Clone, Debug)]
 pub struct Broadcast {
     /// Its place.
     pub cursor: Cursor,
     /// What was sent.
-    pub payload: Bytes,
+    pub notice: Notice,
 }
 
 /// Carries messages from producers to workers.
@@ -228,12 +254,18 @@ pub trait Broker: Send + Sync + 'static {
     /// Tells which of these are revoked, in order.
     fn revoked(&self, ids: &[TaskId]) -> impl Future<Output = Result<Vec<Option<Revocation>>>> + Send;
 
-    /// Sends payloads to every present listener of a channel, in order. Kept for a while where the engine can
+    /// Sends notices to every present listener of a channel, in order. Kept for a while where the engine can
     /// replay; never a reason to wait.
-    fn broadcast(&self, channel: &str, payloads: Vec<Bytes>) -> impl Future<Output = Result<()>> + Send;
+    fn broadcast(&self, channel: &str, notices: Vec<Notice>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Listens to a channel from now on, or from just after `after` where the engine can replay.
-    fn listen(&self, channel: &str, after: Option<Cursor>) -> impl Future<Output = Result<Self::Listener>> + Send;
+    /// Listens to a channel from now on, or from just after `after` where the engine can replay; to notices with this
+    /// very routing key alone where one is given.
+    fn listen(
+        &self,
+        channel: &str,
+        routing_key: Option<&str>,
+        after: Option<Cursor>,
+    ) -> impl Future<Output = Result<Self::Listener>> + Send;
 
     /// Puts everything down: threads joined, files closed, consumers' leases given up. Idempotent.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;

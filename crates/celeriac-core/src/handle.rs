@@ -10,9 +10,9 @@ use jiff::Timestamp;
 
 use crate::{
     Accepted, Broadcast, Broker, Capabilities, ChordPart, Consumer, ConsumerInfo, Cursor, DeadEntry, DeadQuery,
-    DeadReason, Delivery, DeliveryTag, History, Joined, LeaseReport, Listener, MetaWrite, Peek, Peeked, Publication,
-    QueueDepth, QueueName, Result, ResultBackend, Revocation, Settled, Settlement, StateCount, Subscription, TaskId,
-    TaskQuery, TaskRecord, TimelineEntry, Topology, Written,
+    DeadReason, Delivery, DeliveryTag, History, Joined, LeaseReport, Listener, MetaWrite, Notice, Peek, Peeked,
+    Publication, QueueDepth, QueueName, Result, ResultBackend, Revocation, Settled, Settlement, StateCount,
+    Subscription, TaskId, TaskQuery, TaskRecord, TimelineEntry, Topology, Written,
 };
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -101,12 +101,12 @@ handle! {
         async fn drop_dead<'a>(&self, entries: &'a [u64]) -> u64;
         async fn revoke<'a>(&self, batch: Vec<Revocation>) -> ();
         async fn revoked<'a>(&self, ids: &'a [TaskId]) -> Vec<Option<Revocation>>;
-        async fn broadcast<'a>(&self, channel: &'a str, payloads: Vec<Bytes>) -> ();
+        async fn broadcast<'a>(&self, channel: &'a str, notices: Vec<Notice>) -> ();
         async fn close<'a>(&self) -> ();
     }
     wrap {
         async fn consume<'a>(&self, from: Subscription) -> ConsumerHandle;
-        async fn listen<'a>(&self, channel: &'a str, after: Option<Cursor>) -> ListenerHandle;
+        async fn listen<'a>(&self, channel: &'a str, routing_key: Option<&'a str>, after: Option<Cursor>) -> ListenerHandle;
     }
 }
 

@@ -25,8 +25,8 @@ mod results;
 mod revocation;
 
 pub use broker::{
-    Accepted, Broadcast, Broker, ConsumerInfo, Cursor, Listener, Peek, PeekState, Peeked, Publication, QueueDepth,
-    Subscription, Topology, Unique,
+    Accepted, Broadcast, Broker, ConsumerInfo, Cursor, Listener, Notice, Peek, PeekState, Peeked, Publication,
+    QueueDepth, Subscription, Topology, Unique,
 };
 pub use capabilities::Capabilities;
 pub use celeriac_protocol::{Message, State};

@@ -58,8 +58,10 @@ pub(crate) async fn prune(inner: &Inner, stop: &CancellationToken) {
 async fn record(inner: &Inner, stop: &CancellationToken, wait: &mut Duration) -> Result<()> {
     let history = &inner.history;
     let mut from = history.cursor().await?;
+    let broker = &inner.sources.broker;
     // What is kept from before the first viewer came is worth having, too.
-    let listener: ListenerHandle = inner.sources.broker.listen(CHANNEL, Some(from.unwrap_or_default())).await?;
+    let after = broker.capabilities().replay.then(|| from.unwrap_or_default());
+    let listener: ListenerHandle = broker.listen(CHANNEL, None, after).await?;
     while let Some(received) = stop.run_until_cancelled(listener.recv(BROADCASTS_MAX)).await {
         let broadcasts = received?;
         let Some(to) = broadcasts.last().map(|last| last.cursor) else { return Ok(()) };
@@ -86,7 +88,7 @@ impl Batch {
         let now = inner.sources.clock.now();
         let (mut events, mut garbage) = (Vec::new(), 0_u32);
         for broadcast in broadcasts {
-            let Ok(parsed) = Event::parse_all(&broadcast.payload) else {
+            let Ok(parsed) = Event::parse_all(&broadcast.notice.body) else {
                 garbage += 1;
                 continue;
             };

@@ -10,8 +10,8 @@ use axum::{
 };
 use bytes::Bytes;
 use celeriac_core::{
-    Clock, DeadReason, Ids, Message, MetaWrite, Peek, Priority, Publication, QueueName, State, Subscription, TaskId,
-    TaskName, Timestamp, WorkerName,
+    Clock, DeadReason, Ids, Message, MetaWrite, Notice, Peek, Priority, Publication, QueueName, State, Subscription,
+    TaskId, TaskName, Timestamp, WorkerName,
 };
 use celeriac_memory::MemoryEngine;
 use celeriac_monitor::{CHANNEL, Config, Credentials, Monitor, Sources};
@@ -65,7 +65,11 @@ impl World {
     }
 
     async fn tell(&self, events: &[Event]) {
-        self.sources.broker.broadcast(CHANNEL, vec![Event::encode_all(events)]).await.expect("told");
+        self.sources
+            .broker
+            .broadcast(CHANNEL, vec![Notice::new("task.multi", Event::encode_all(events))])
+            .await
+            .expect("told");
     }
 
     /// Records until the history says that `id` is in `state`.
@@ -191,10 +195,9 @@ async fn two_viewers_fold_each_event_once() {
 #[tokio::test]
 async fn garbage_on_the_channel_is_left_out() {
     let world = World::new();
-    let garbage: Vec<Bytes> =
-        [&b"\xff\xfe"[..], b"{", b"[]", b"[1]", b"null", b"{\"type\": 5}", b"{\"type\": \"task-started\"}"]
-            .map(Bytes::from_static)
-            .to_vec();
+    let garbage = [&b"\xff\xfe"[..], b"{", b"[]", b"[1]", b"null", b"{\"type\": 5}", b"{\"type\": \"task-started\"}"]
+        .map(|body| Notice::new("task.multi", body))
+        .to_vec();
     world.sources.broker.broadcast(CHANNEL, garbage).await.expect("told");
     let long = "x".repeat(10_000);
     world.tell(&[event("task-started", &long, 0.0), event("task-started", "good", 0.0)]).await;

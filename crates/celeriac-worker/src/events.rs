@@ -6,7 +6,7 @@ use std::{
 };
 
 use celeriac_app::App;
-use celeriac_core::{Timestamp, WorkerName};
+use celeriac_core::{Notice, Timestamp, WorkerName};
 use celeriac_protocol::Event;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,7 @@ pub(crate) async fn carry(
             else => return,
         }
         if !batch.is_empty() {
-            if let Err(error) = app.broker().broadcast(CHANNEL, vec![Event::encode_all(&batch)]).await {
+            if let Err(error) = app.broker().broadcast(CHANNEL, notices(&batch)).await {
                 tracing::warn!(%error, events = batch.len(), "events were not sent");
             }
             batch.clear();
@@ -108,7 +108,48 @@ pub(crate) async fn carry(
     }
 }
 
+/// Events as Celery's workers send them: what happens to tasks as arrays under `task.multi`, what happens to the worker one
+/// by one under its own key. In order.
+fn notices(events: &[Event]) -> Vec<Notice> {
+    let of_tasks = |event: &Event| event.kind.starts_with("task-");
+    let mut notices = Vec::new();
+    for run in events.chunk_by(|one, next| of_tasks(one) && of_tasks(next)) {
+        let mut headers = b"{\"hostname\": ".to_vec();
+        celeriac_protocol::json::to_ascii(&run[0].hostname, &mut headers);
+        headers.push(b'}');
+        let (routing_key, body) = if of_tasks(&run[0]) {
+            ("task.multi".to_owned(), Event::encode_all(run))
+        } else {
+            let mut body = Vec::new();
+            run[0].write(&mut body);
+            (run[0].kind.replace('-', "."), body.into())
+        };
+        notices.push(Notice { routing_key, headers: headers.into(), body });
+    }
+    notices
+}
+
 #[expect(clippy::cast_precision_loss, reason = "microseconds of this century fit a double to the microsecond")]
 fn seconds(at: Timestamp) -> f64 {
     at.as_microsecond() as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_tasks_travel_together_and_those_of_workers_alone() {
+        let events: Vec<Event> =
+            ["worker-online", "worker-heartbeat", "task-received", "task-started", "worker-offline", "task-failed"]
+                .map(|kind| Event::new(kind, 1.0, "w1@\"here\"", 7, 1))
+                .to_vec();
+        let notices = notices(&events);
+        let keys: Vec<_> = notices.iter().map(|notice| notice.routing_key.as_str()).collect();
+        assert_eq!(keys, ["worker.online", "worker.heartbeat", "task.multi", "worker.offline", "task.multi"]);
+        assert!(notices.iter().all(|notice| &*notice.headers == br#"{"hostname": "w1@\"here\""}"#));
+        let parsed: Vec<Event> = notices.iter().flat_map(|it| Event::parse_all(&it.body).unwrap()).collect();
+        assert_eq!(parsed, events);
+        assert!(notices[0].body.starts_with(b"{") && notices[4].body.starts_with(b"["));
+    }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use celeriac_core::{
     Accepted, Broker, Capabilities, ConsumerInfo, Cursor, DeadEntry, DeadQuery, DeadReason, Error, ErrorKind, Message,
-    Peek, Peeked, Publication, QueueDepth, QueueName, Result, Revocation, Subscription, TaskId, Topology,
+    Notice, Peek, Peeked, Publication, QueueDepth, QueueName, Result, Revocation, Subscription, TaskId, Topology,
 };
 
 use crate::{MemoryConsumer, MemoryListener, connection::Connection};
@@ -124,16 +123,16 @@ impl Broker for MemoryBroker {
         Ok(ids.iter().map(look).collect())
     }
 
-    async fn broadcast(&self, channel: &str, payloads: Vec<Bytes>) -> Result<()> {
+    async fn broadcast(&self, channel: &str, notices: Vec<Notice>) -> Result<()> {
         let store = self.connection.store("broadcast")?;
-        store.channels.lock().send(channel, payloads)?;
+        store.channels.lock().send(channel, notices)?;
         store.news.notify_waiters();
         Ok(())
     }
 
-    async fn listen(&self, channel: &str, after: Option<Cursor>) -> Result<Self::Listener> {
+    async fn listen(&self, channel: &str, routing_key: Option<&str>, after: Option<Cursor>) -> Result<Self::Listener> {
         let position = self.connection.store("listen to a channel")?.channels.lock().place(channel, after)?;
-        Ok(MemoryListener::new(self.connection.clone(), channel, position))
+        Ok(MemoryListener::new(self.connection.clone(), channel, routing_key, position))
     }
 
     async fn close(&self) -> Result<()> {

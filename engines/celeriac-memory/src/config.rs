@@ -94,3 +94,14 @@ pub(crate) fn check_key(what: &str, key: &str) -> Result<()> {
     }
     Err(Error::new(ErrorKind::Invalid, format!("use a {what} of {} bytes: it has 1 to {KEY_BYTES_MAX}", key.len())))
 }
+
+/// Refuses an overlong routing key.
+pub(crate) fn check_routing_key(key: &str) -> Result<()> {
+    if key.len() <= KEY_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!("use a routing key of {} bytes: it has at most {KEY_BYTES_MAX}", key.len()),
+    ))
+}

@@ -14,7 +14,7 @@ use std::{
 };
 
 use celeriac_core::{
-    BrokerHandle, Clock, Message, Peek, PeekState, Priority, Publication, QueueName, Settlement, Subscription,
+    BrokerHandle, Clock, Message, Notice, Peek, PeekState, Priority, Publication, QueueName, Settlement, Subscription,
     TaskName, Timestamp, WorkerName,
 };
 use celeriac_sqlite::{Config, SqliteEngine};
@@ -307,7 +307,7 @@ async fn latency(options: &Options) {
 async fn latency_across(options: &Options) {
     let (_folder, path) = file(options);
     let engine = open(&path);
-    let (broker, listener) = (engine.broker(), engine.broker().listen("received", None).await.expect("listens"));
+    let (broker, listener) = (engine.broker(), engine.broker().listen("received", None, None).await.expect("listens"));
     let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
         .args(["--receive".as_ref(), path.as_os_str()])
         .spawn()
@@ -319,7 +319,7 @@ async fn latency_across(options: &Options) {
         let start = Timestamp::now();
         broker.publish(publications).await.expect("published");
         let heard = listener.recv(1).await.expect("heard");
-        let received: i64 = std::str::from_utf8(&heard[0].payload).expect("text").parse().expect("a number");
+        let received: i64 = std::str::from_utf8(&heard[0].notice.body).expect("text").parse().expect("a number");
         took.push(Duration::from_nanos(
             u64::try_from(received - i64::try_from(start.as_nanosecond()).expect("now")).unwrap_or(0),
         ));
@@ -341,12 +341,12 @@ fn receive(path: &Path) {
         let engine = open(path);
         let broker = engine.broker();
         let consumer = broker.consume(subscription()).await.expect("consumes");
-        broker.broadcast("received", vec!["ready".into()]).await.expect("broadcasts");
+        broker.broadcast("received", vec![Notice::new("", "ready")]).await.expect("broadcasts");
         loop {
             for delivery in consumer.recv(1).await.expect("received") {
                 let now = Timestamp::now().as_nanosecond().to_string();
                 consumer.settle(vec![Settlement::Ack(delivery.tag)]).await.expect("settled");
-                broker.broadcast("received", vec![now.into()]).await.expect("broadcasts");
+                broker.broadcast("received", vec![Notice::new("", now)]).await.expect("broadcasts");
             }
         }
     });

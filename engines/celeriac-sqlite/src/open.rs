@@ -12,8 +12,10 @@ use crate::{
 };
 
 /// What brings a file from one version to the next: the text, and a word about it for people.
-const MIGRATIONS: &[(&str, &str)] =
-    &[(include_str!("migrations/0001_initial.sql"), "messages, results, broadcasts, history")];
+const MIGRATIONS: &[(&str, &str)] = &[
+    (include_str!("migrations/0001_initial.sql"), "messages, results, broadcasts, history"),
+    (include_str!("migrations/0002_notices.sql"), "broadcasts with a routing key and headers"),
+];
 
 /// The version of the tables that this program knows.
 fn version_known() -> i64 {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use celeriac_core::{
     Accepted, BrokerHandle, ChordPart, Clock, ConsumerHandle, DeadQuery, DeadReason, Delivery, Joined, ManualClock,
-    Message, MetaWrite, Peek, PeekState, Priority, Publication, QueueName, Revocation, Settled, Settlement, State,
-    Subscription, TaskId, TaskName, Timestamp, Unique, WorkerName, Written,
+    Message, MetaWrite, Notice, Peek, PeekState, Priority, Publication, QueueName, Revocation, Settled, Settlement,
+    State, Subscription, TaskId, TaskName, Timestamp, Unique, WorkerName, Written,
 };
 use celeriac_sqlite::{Config, SqliteEngine};
 
@@ -287,18 +287,22 @@ async fn closing_a_consumer_hands_everything_back() {
 #[tokio::test]
 async fn broadcasts_are_kept_for_a_while() {
     let bench = bench();
-    let listener = bench.broker.listen("events", None).await.unwrap();
-    bench.broker.broadcast("other", vec!["x".into()]).await.unwrap();
-    bench.broker.broadcast("events", (0..600).map(|number| number.to_string().into()).collect()).await.unwrap();
+    let listener = bench.broker.listen("events", None, None).await.unwrap();
+    bench.broker.broadcast("other", vec![Notice::new("", "x")]).await.unwrap();
+    bench
+        .broker
+        .broadcast("events", (0..600).map(|number| Notice::new("", number.to_string())).collect())
+        .await
+        .unwrap();
     let first = listener.recv(400).await.unwrap();
     let rest = listener.recv(400).await.unwrap();
-    assert_eq!((first.len(), rest.len(), &*rest[199].payload), (400, 200, &b"599"[..]));
-    let resumed = bench.broker.listen("events", Some(first[398].cursor)).await.unwrap();
-    assert_eq!(&*resumed.recv(1).await.unwrap()[0].payload, b"399");
+    assert_eq!((first.len(), rest.len(), &*rest[199].notice.body), (400, 200, &b"599"[..]));
+    let resumed = bench.broker.listen("events", None, Some(first[398].cursor)).await.unwrap();
+    assert_eq!(&*resumed.recv(1).await.unwrap()[0].notice.body, b"399");
     bench.hand.advance(Duration::from_hours(2));
-    bench.broker.broadcast("events", (0..600).map(|_| "new".into()).collect()).await.unwrap();
-    let late = bench.broker.listen("events", Some(first[0].cursor)).await.unwrap();
-    assert_eq!(&*late.recv(1).await.unwrap()[0].payload, b"new");
+    bench.broker.broadcast("events", (0..600).map(|_| Notice::new("", "new")).collect()).await.unwrap();
+    let late = bench.broker.listen("events", None, Some(first[0].cursor)).await.unwrap();
+    assert_eq!(&*late.recv(1).await.unwrap()[0].notice.body, b"new");
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@
 use std::{path::Path, time::Duration};
 
 use celeriac_core::{
-    BrokerHandle, Clock, ErrorKind, Message, Priority, Publication, QueueName, Settled, Settlement, Subscription,
-    TaskId, TaskName, Timestamp, WorkerName,
+    BrokerHandle, Clock, Cursor, ErrorKind, Message, Notice, Priority, Publication, QueueName, Settled, Settlement,
+    Subscription, TaskId, TaskName, Timestamp, WorkerName,
 };
 use celeriac_sqlite::{Config, SqliteEngine};
 use rusqlite::Connection;
@@ -95,6 +95,31 @@ async fn a_file_of_a_newer_version_asks_for_an_upgrade() {
     open(&path).close().await.unwrap();
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 1_000).unwrap();
     check_refused(&path, ErrorKind::Unsupported, "must be upgraded");
+}
+
+#[tokio::test]
+async fn a_file_of_an_older_version_is_brought_up_with_what_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tasks.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../src/migrations/0001_initial.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO celeriac_schema VALUES (1, 'as it was', '2026-01-01T00:00:00Z');
+         INSERT INTO broadcasts (cursor, channel, sent_at, payload) VALUES (1, 'celeryev', 0, x'6f6c64');
+         UPDATE counters SET broadcast = 1;
+         PRAGMA user_version = 1; PRAGMA application_id = 0x43656c65;",
+    )
+    .unwrap();
+    drop(old);
+    let engine = open(&path);
+    let listener = engine.broker().listen("celeryev", None, Some(Cursor(0))).await.unwrap();
+    assert_eq!(listener.recv(10).await.unwrap()[0].notice, Notice::new("", "old"));
+    engine.close().await.unwrap();
+    let versions: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM celeriac_schema", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(versions, 2);
 }
 
 #[tokio::test]
@@ -190,13 +215,13 @@ async fn another_engine_on_the_file_is_woken() {
         let producer = SqliteEngine::open(config.clone(), Clock::system()).unwrap();
         let worker = SqliteEngine::open(config, Clock::system()).unwrap();
         let consumer = worker.broker().consume(subscription(&["mail"])).await.unwrap();
-        let listener = worker.broker().listen("events", None).await.unwrap();
+        let listener = worker.broker().listen("events", None, None).await.unwrap();
         let (delivered, heard, ()) = tokio::join!(consumer.recv(1), listener.recv(1), async {
             producer.broker().publish(vec![publication("x", "mail", b"hello")]).await.unwrap();
-            producer.broker().broadcast("events", vec!["news".into()]).await.unwrap();
+            producer.broker().broadcast("events", vec![Notice::new("", "news")]).await.unwrap();
         });
         let delivered = delivered.unwrap();
-        assert_eq!((&*delivered[0].message.body, &*heard.unwrap()[0].payload), (&b"hello"[..], &b"news"[..]));
+        assert_eq!((&*delivered[0].message.body, &*heard.unwrap()[0].notice.body), (&b"hello"[..], &b"news"[..]));
         assert_eq!(consumer.settle(vec![Settlement::Ack(delivered[0].tag.clone())]).await.unwrap(), [Settled::Done]);
         worker.close().await.unwrap();
         producer.close().await.unwrap();

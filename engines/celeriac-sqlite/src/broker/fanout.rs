@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use celeriac_core::{Broadcast, Cursor, Error, ErrorKind, Listener, Result};
+use celeriac_core::{Broadcast, Cursor, Error, ErrorKind, Listener, Notice, Result};
 use rusqlite::Connection;
 use tokio::sync::Mutex;
 
@@ -17,17 +16,23 @@ use crate::{
 
 /// The log is trimmed whenever so many more broadcasts were sent, by at most twice as many.
 const TRIM_EVERY: i64 = 256;
-/// The longest name of a channel, in bytes.
-const CHANNEL_BYTES_MAX: usize = 255;
+/// The longest name of a channel, and the longest routing key, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 
-pub(super) async fn broadcast(shared: &Arc<Shared>, channel: &str, payloads: Vec<Bytes>) -> Result<()> {
+pub(super) async fn broadcast(shared: &Arc<Shared>, channel: &str, notices: Vec<Notice>) -> Result<()> {
     check_channel(channel)?;
     let mut bytes = 0;
-    for payload in &payloads {
-        check_size("a broadcast", payload.len(), shared.config.result_bytes_max, "result_max")?;
-        bytes += payload.len();
+    for notice in &notices {
+        check_size("a broadcast", notice.len_bytes(), shared.config.result_bytes_max, "result_max")?;
+        if notice.routing_key.len() > NAME_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("use a routing key of {} bytes: it has at most {NAME_BYTES_MAX}", notice.routing_key.len()),
+            ));
+        }
+        bytes += notice.len_bytes();
     }
-    if payloads.is_empty() {
+    if notices.is_empty() {
         return Ok(());
     }
     let kept = i64::from(shared.config.broadcasts_kept);
@@ -35,14 +40,16 @@ pub(super) async fn broadcast(shared: &Arc<Shared>, channel: &str, payloads: Vec
     let room = shared.writer.room(bytes).await?;
     shared
         .writer
-        .run("broadcast", Durability::Relaxed, payloads.len(), move |tx| {
-            let mut insert =
-                tx.statement("INSERT INTO broadcasts (cursor, channel, sent_at, payload) VALUES (?, ?, ?, ?)")?;
+        .run("broadcast", Durability::Relaxed, notices.len(), move |tx| {
+            let mut insert = tx.statement(
+                "INSERT INTO broadcasts (cursor, channel, sent_at, routing_key, headers, payload)
+                 VALUES (?, ?, ?, ?, ?, ?)",
+            )?;
             let mut trim_due = false;
             let mut cursor = 0;
-            for payload in &payloads {
+            for notice in &notices {
                 cursor = tx.broadcast_cursor()?;
-                insert.execute((cursor, &channel, now, &**payload))?;
+                insert.execute((cursor, &channel, now, &notice.routing_key, &*notice.headers, &*notice.body))?;
                 trim_due |= cursor % TRIM_EVERY == 0;
             }
             if trim_due {
@@ -78,10 +85,10 @@ fn trim(tx: &mut Tx<'_>, first: i64, now: i64, kept_for: Duration) -> Outcome<()
 }
 
 fn check_channel(channel: &str) -> Result<()> {
-    if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX {
+    if channel.is_empty() || channel.len() > NAME_BYTES_MAX {
         return Err(Error::new(
             ErrorKind::Invalid,
-            format!("use a channel's name of {} bytes: it has 1 to {CHANNEL_BYTES_MAX}", channel.len()),
+            format!("use a channel's name of {} bytes: it has 1 to {NAME_BYTES_MAX}", channel.len()),
         ));
     }
     Ok(())
@@ -91,6 +98,7 @@ fn check_channel(channel: &str) -> Result<()> {
 pub struct SqliteListener {
     shared: Arc<Shared>,
     channel: Arc<str>,
+    routing_key: Option<Arc<str>>,
     /// Up to where everything was handed out. Locked while one `recv` is at it, so that none hears a thing twice.
     position: Mutex<i64>,
     /// Kept so that this process goes on looking while the listener lives.
@@ -98,7 +106,12 @@ pub struct SqliteListener {
 }
 
 impl SqliteListener {
-    pub(super) async fn start(shared: Arc<Shared>, channel: &str, after: Option<Cursor>) -> Result<Self> {
+    pub(super) async fn start(
+        shared: Arc<Shared>,
+        channel: &str,
+        routing_key: Option<&str>,
+        after: Option<Cursor>,
+    ) -> Result<Self> {
         check_channel(channel)?;
         shared.waker.listen()?;
         let alive = shared.hub.broadcasts();
@@ -106,7 +119,13 @@ impl SqliteListener {
             Some(cursor) => key_in(cursor.0),
             None => shared.readers.run("listen to a channel", last_cursor).await?,
         };
-        Ok(Self { shared, channel: channel.into(), position: Mutex::new(position), _alive: alive })
+        Ok(Self {
+            shared,
+            channel: channel.into(),
+            routing_key: routing_key.map(Into::into),
+            position: Mutex::new(position),
+            _alive: alive,
+        })
     }
 }
 
@@ -118,9 +137,12 @@ impl Listener for SqliteListener {
         loop {
             // Seen before the look, so that what comes during it counts as news.
             news.borrow_and_update();
-            let (after, channel) = (*position, self.channel.clone());
-            let (found, seen) =
-                self.shared.readers.run("read broadcasts", move |conn| read(conn, &channel, after, limit)).await?;
+            let (after, channel, key) = (*position, self.channel.clone(), self.routing_key.clone());
+            let (found, seen) = self
+                .shared
+                .readers
+                .run("read broadcasts", move |conn| read(conn, &channel, key.as_deref(), after, limit))
+                .await?;
             *position = seen;
             if !found.is_empty() {
                 return Ok(found);
@@ -133,18 +155,26 @@ impl Listener for SqliteListener {
 }
 
 /// Reads the channel's broadcasts after a place, and tells up to where there is nothing more.
-fn read(conn: &Connection, channel: &str, after: i64, limit: usize) -> Outcome<(Vec<Broadcast>, i64)> {
+fn read(
+    conn: &Connection,
+    channel: &str,
+    routing_key: Option<&str>,
+    after: i64,
+    limit: usize,
+) -> Outcome<(Vec<Broadcast>, i64)> {
     let end = last_cursor(conn)?.max(after);
     let mut statement = conn.prepare_cached(
-        "SELECT cursor, payload FROM broadcasts WHERE cursor > ? AND channel = ? ORDER BY cursor LIMIT ?",
+        "SELECT cursor, routing_key, headers, payload FROM broadcasts
+         WHERE cursor > ?1 AND channel = ?2 AND (?3 IS NULL OR routing_key = ?3) ORDER BY cursor LIMIT ?4",
     )?;
-    let mut rows = statement.query((after, channel, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut rows = statement.query((after, channel, routing_key, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let mut found = Vec::new();
     let mut last = after;
     while let Some(row) = rows.next()? {
         last = row.get(0)?;
-        let payload: Vec<u8> = row.get(1)?;
-        found.push(Broadcast { cursor: Cursor(key_out(last)), payload: payload.into() });
+        let (headers, body): (Vec<u8>, Vec<u8>) = (row.get(2)?, row.get(3)?);
+        let notice = Notice { routing_key: row.get(1)?, headers: headers.into(), body: body.into() };
+        found.push(Broadcast { cursor: Cursor(key_out(last)), notice });
     }
     let seen = if found.len() < limit { end } else { last };
     Ok((found, seen))

@@ -21,10 +21,9 @@ mod settle;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use celeriac_core::{
-    Accepted, Broker, Capabilities, ConsumerInfo, Cursor, DeadEntry, DeadQuery, DeadReason, Message, Peek, Peeked,
-    Publication, QueueDepth, QueueName, Result, Revocation, Subscription, TaskId, Topology,
+    Accepted, Broker, Capabilities, ConsumerInfo, Cursor, DeadEntry, DeadQuery, DeadReason, Message, Notice, Peek,
+    Peeked, Publication, QueueDepth, QueueName, Result, Revocation, Subscription, TaskId, Topology,
 };
 
 pub(crate) use self::consumption::Consumption;
@@ -102,12 +101,12 @@ impl Broker for SqliteBroker {
         revocations::revoked(&self.shared, ids).await
     }
 
-    async fn broadcast(&self, channel: &str, payloads: Vec<Bytes>) -> Result<()> {
-        fanout::broadcast(&self.shared, channel, payloads).await
+    async fn broadcast(&self, channel: &str, notices: Vec<Notice>) -> Result<()> {
+        fanout::broadcast(&self.shared, channel, notices).await
     }
 
-    async fn listen(&self, channel: &str, after: Option<Cursor>) -> Result<Self::Listener> {
-        SqliteListener::start(self.shared.clone(), channel, after).await
+    async fn listen(&self, channel: &str, routing_key: Option<&str>, after: Option<Cursor>) -> Result<Self::Listener> {
+        SqliteListener::start(self.shared.clone(), channel, routing_key, after).await
     }
 
     async fn close(&self) -> Result<()> {
