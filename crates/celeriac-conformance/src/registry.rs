@@ -206,6 +206,13 @@ macro_rules! __cases {
                 a_listener_can_begin_at_the_beginning: Broker [fan_out, replay];
                 a_channel_without_a_name_is_refused: Broker [fan_out];
             }
+            subscribing {
+                other_queues_are_served_from_now_on: Broker [];
+                what_is_held_of_a_queue_that_is_left_stays_held: Broker [lease];
+                a_waiting_recv_hears_of_the_new_queues: Broker [];
+                without_queues_nothing_comes_until_there_are_some: Broker [];
+                the_store_shows_the_queues_that_are_served_now: Broker [consumers];
+            }
             bodies {
                 a_body_of_a_mebibyte_goes_through: Broker [];
                 an_empty_message_goes_through: Broker [];

@@ -111,6 +111,10 @@ pub trait Consumer: Send + Sync + 'static {
     /// Cancel-safe: dropping the future loses no delivery; what was claimed for it comes with the next call.
     fn recv(&self, limit: usize) -> impl Future<Output = Result<Vec<Delivery>>> + Send;
 
+    /// Serves these queues from now on, none to 1,000, in place of the earlier ones. What is held stays held, also from a
+    /// queue that is not served any more. A claim under way may still be from the earlier ones.
+    fn subscribe(&self, queues: Vec<QueueName>) -> impl Future<Output = Result<()>> + Send;
+
     /// Settles a batch in one step and tells for each, in order, what became of it. Durable when it returns.
     fn settle(&self, batch: Vec<Settlement>) -> impl Future<Output = Result<Vec<Settled>>> + Send;
 

@@ -114,6 +114,7 @@ handle! {
     /// A consumer, whichever engine it is.
     ConsumerHandle over Consumer as ErasedConsumer {
         async fn recv<'a>(&self, limit: usize) -> Vec<Delivery>;
+        async fn subscribe<'a>(&self, queues: Vec<QueueName>) -> ();
         async fn settle<'a>(&self, batch: Vec<Settlement>) -> Vec<Settled>;
         async fn extend<'a>(&self, held: &'a [DeliveryTag]) -> LeaseReport;
         async fn close<'a>(&self) -> ();

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use celeriac_core::{
-    Accepted, Broker, Capabilities, ConsumerInfo, Cursor, DeadEntry, DeadQuery, DeadReason, Error, ErrorKind, Message,
-    Notice, Peek, Peeked, Publication, QueueDepth, QueueName, Result, Revocation, Subscription, TaskId, Topology,
+    Accepted, Broker, Capabilities, ConsumerInfo, Cursor, DeadEntry, DeadQuery, DeadReason, Message, Notice, Peek,
+    Peeked, Publication, QueueDepth, QueueName, Result, Revocation, Subscription, TaskId, Topology,
 };
 
-use crate::{MemoryConsumer, MemoryListener, connection::Connection};
-
-/// How many queues one consumer serves.
-const CONSUMER_QUEUES_MAX: usize = 1_000;
+use crate::{MemoryConsumer, MemoryListener, config::check_consumer_queues, connection::Connection};
 
 /// What the engine does by itself: everything but to outlive its process.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities {
@@ -63,12 +60,7 @@ impl Broker for MemoryBroker {
         let Subscription { worker, queues: mut names, lease } = from;
         names.sort();
         names.dedup();
-        if names.is_empty() || names.len() > CONSUMER_QUEUES_MAX {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("consume from {} queues: name 1 to {CONSUMER_QUEUES_MAX}", names.len()),
-            ));
-        }
+        check_consumer_queues(names.len(), 1)?;
         let connection = self.connection.id;
         let registration = self
             .connection

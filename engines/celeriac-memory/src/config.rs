@@ -68,6 +68,17 @@ pub(crate) const PAGE_MAX: usize = 1_000;
 /// The longest name of a channel, group or unique key, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 255;
 
+/// How many queues one consumer serves.
+const CONSUMER_QUEUES_MAX: usize = 1_000;
+
+/// Refuses a consumer of too few or too many queues.
+pub(crate) fn check_consumer_queues(count: usize, least: usize) -> Result<()> {
+    if (least..=CONSUMER_QUEUES_MAX).contains(&count) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, format!("consume from {count} queues: name {least} to {CONSUMER_QUEUES_MAX}")))
+}
+
 /// Refuses what is larger than its limit.
 pub(crate) fn check_size(what: &str, bytes: usize, limit: &str, bytes_max: usize) -> Result<()> {
     if bytes <= bytes_max {

@@ -2,24 +2,32 @@
 
 use std::{future, sync::Arc};
 
-use celeriac_core::{Clock, Consumer, Delivery, DeliveryTag, LeaseReport, Result, Settled, Settlement, Timestamp};
+use celeriac_core::{
+    Clock, Consumer, Delivery, DeliveryTag, LeaseReport, QueueName, Result, Settled, Settlement, Timestamp,
+};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::PAGE_MAX, connection::Connection, queues::Registration};
+use crate::{
+    config::{PAGE_MAX, check_consumer_queues},
+    connection::{Connection, closed},
+    queues::Registration,
+};
 
 /// Takes deliveries from memory. See [`Consumer`].
 ///
 /// Dropping it without `close` is a crash: what it holds comes back when its lease has lapsed.
 pub struct MemoryConsumer {
     connection: Arc<Connection>,
-    registration: Arc<Registration>,
+    /// Replaced by `subscribe`. Locked before the store where both are.
+    registration: Mutex<Arc<Registration>>,
     closed: CancellationToken,
 }
 
 impl MemoryConsumer {
     pub(crate) fn new(connection: Arc<Connection>, registration: Arc<Registration>) -> Self {
         let closed = connection.closed.child_token();
-        Self { connection, registration, closed }
+        Self { connection, registration: Mutex::new(registration), closed }
     }
 }
 
@@ -32,12 +40,17 @@ enum Look {
 }
 
 impl MemoryConsumer {
+    fn registration(&self) -> Arc<Registration> {
+        self.registration.lock().clone()
+    }
+
     fn look(&self, limit: usize) -> Look {
+        let registration = self.registration();
         self.connection.store.queues(|queues, now| {
             if self.closed.is_cancelled() {
                 return Look::Closed;
             }
-            let deliveries = queues.claim(&self.registration, limit, now);
+            let deliveries = queues.claim(&registration, limit, now);
             if deliveries.is_empty() { Look::Wait(queues.next_instant()) } else { Look::Claimed(deliveries) }
         })
     }
@@ -66,22 +79,40 @@ impl Consumer for MemoryConsumer {
         }
     }
 
+    async fn subscribe(&self, mut queues: Vec<QueueName>) -> Result<()> {
+        queues.sort();
+        queues.dedup();
+        check_consumer_queues(queues.len(), 0)?;
+        // Held over the step, so that of two subscriptions at once the later one stands.
+        let mut registration = self.registration.lock();
+        *registration = self.connection.store.queues(|all, now| {
+            if self.closed.is_cancelled() {
+                return Err(closed("subscribe to queues"));
+            }
+            all.subscribe(&registration, queues, now)
+        })?;
+        Ok(())
+    }
+
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {
-        self.connection.store.queues(|queues, now| queues.settle(self.registration.id, batch, now))
+        let registration = self.registration();
+        self.connection.store.queues(|queues, now| queues.settle(registration.id, batch, now))
     }
 
     async fn extend(&self, held: &[DeliveryTag]) -> Result<LeaseReport> {
+        let registration = self.registration();
         Ok(self.connection.store.queues(|queues, now| {
             if self.closed.is_cancelled() {
                 return LeaseReport { lost: held.to_vec(), revoked: Vec::new() };
             }
-            queues.extend(&self.registration, held, now)
+            queues.extend(&registration, held, now)
         }))
     }
 
     async fn close(&self) -> Result<()> {
         self.closed.cancel();
-        self.connection.store.queues(|queues, _| queues.unregister(self.registration.id));
+        let registration = self.registration();
+        self.connection.store.queues(|queues, _| queues.unregister(registration.id));
         Ok(())
     }
 }

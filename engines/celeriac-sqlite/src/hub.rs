@@ -14,8 +14,8 @@ use crate::tx::Touched;
 
 /// Somebody who wants to know when there may be something in one of its queues.
 pub(crate) trait Sleeper: Send + Sync {
-    /// The queues.
-    fn queues(&self) -> &[Arc<str>];
+    /// Whether one of these queues concerns it.
+    fn serves(&self, touched: &Touched) -> bool;
     /// Look again.
     fn wake(&self);
 }
@@ -71,7 +71,7 @@ impl Hub {
             // Woken outside the lock: waking may drop the last handle of a sleeper.
             let sleepers: Vec<_> = self.sleepers.lock().iter().filter_map(Weak::upgrade).collect();
             for sleeper in sleepers {
-                if touched.everything || sleeper.queues().iter().any(|queue| touched.queues.contains(queue)) {
+                if touched.everything || sleeper.serves(touched) {
                     sleeper.wake();
                 }
             }

@@ -16,5 +16,6 @@ pub(crate) mod racing;
 pub(crate) mod results;
 pub(crate) mod revoking;
 pub(crate) mod settling;
+pub(crate) mod subscribing;
 pub(crate) mod uniqueness;
 pub(crate) mod waiting;

@@ -59,6 +59,20 @@ impl Queues {
         Ok(registration)
     }
 
+    /// The same consumer, serving other queues from now on.
+    pub(crate) fn subscribe(
+        &mut self,
+        consumer: &Arc<Registration>,
+        queues: Vec<QueueName>,
+        now: Timestamp,
+    ) -> Result<Arc<Registration>> {
+        let indexes = queues.iter().map(|queue| self.index(queue)).collect::<Result<_>>()?;
+        let changed = Arc::new(Registration { worker: consumer.worker.clone(), queues, indexes, ..**consumer });
+        self.renew(&changed, now).registration = changed.clone();
+        self.news = true;
+        Ok(changed)
+    }
+
     /// Claims up to `limit` messages. The consumer's queues take turns, one message each.
     pub(crate) fn claim(&mut self, consumer: &Arc<Registration>, limit: usize, now: Timestamp) -> Vec<Delivery> {
         let indexes = &consumer.indexes;

@@ -28,14 +28,8 @@ pub(super) struct Claimed {
 }
 
 /// Promotes what is due, and claims up to `limit` messages for `consumer`.
-pub(super) fn claim(
-    tx: &mut Tx<'_>,
-    consumer: &Registration,
-    queues: &[QueueName],
-    turn: usize,
-    limit: usize,
-    now: i64,
-) -> Outcome<Claimed> {
+pub(super) fn claim(tx: &mut Tx<'_>, consumer: &Registration, turn: usize, limit: usize, now: i64) -> Outcome<Claimed> {
+    let queues = &consumer.names;
     for queue in &consumer.queues {
         promote(tx, queue, limit.max(PROMOTE_MIN), now)?;
     }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{
     claim::{Claimed, claim, queue_texts},
-    leases::{Registration, Release, release, renew, sweep},
+    leases::{Registration, Release, release, renew, resubscribe, sweep},
     queues::Known,
     revocations, settle,
 };
@@ -24,7 +24,7 @@ use crate::{
     errors::{Failure, Outcome},
     hub::Sleeper,
     layout::{check_size, key_in, timestamp},
-    tx::Tx,
+    tx::{Touched, Tx},
     writer::{Command, Durability},
 };
 
@@ -45,28 +45,23 @@ pub struct SqliteConsumer {
 
 impl SqliteConsumer {
     pub(super) async fn start(shared: Arc<Shared>, from: Subscription) -> Result<Self> {
-        if from.queues.is_empty() || from.queues.len() > QUEUES_MAX {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("consume from {} queues: name 1 to {QUEUES_MAX}", from.queues.len()),
-            ));
-        }
+        check_queues(&from.queues, 1)?;
         shared.waker.listen()?;
         let now = shared.now();
         let lease_micros = i64::try_from(from.lease.as_micros()).unwrap_or(i64::MAX).max(1);
         let Subscription { worker, queues, .. } = from;
-        let named = queues.clone();
         let registration = shared
             .writer
             .run("register a consumer", Durability::Relaxed, 1, move |tx| {
-                let (texts, queues_json) = queue_texts(&named)?;
+                let (texts, queues_json) = queue_texts(&queues)?;
                 let mut known = Known::prepare(tx)?;
-                named.iter().try_for_each(|queue| known.put(queue, now))?;
+                queues.iter().try_for_each(|queue| known.put(queue, now))?;
                 let id = tx.ticket()?;
                 let registration = Registration {
                     id,
                     worker,
                     start_id: format!("{:x}-{id:x}", std::process::id()),
+                    names: queues,
                     queues: texts,
                     queues_json,
                     lease_micros,
@@ -78,9 +73,10 @@ impl SqliteConsumer {
             .await?;
         let lease_until = now.saturating_add(lease_micros);
         let consumption = Arc::new(Consumption {
-            registration,
+            id: registration.id,
+            lease_micros,
+            registration: Mutex::new(Arc::new(registration)),
             path: shared.config.path.clone(),
-            queues,
             mailbox: Mutex::new(Mailbox { lease_until, ..Mailbox::default() }),
             changed: Notify::new(),
         });
@@ -127,13 +123,39 @@ impl Consumer for SqliteConsumer {
         }
     }
 
+    async fn subscribe(&self, queues: Vec<QueueName>) -> Result<()> {
+        check_queues(&queues, 0)?;
+        if self.consumption.mailbox.lock().closed {
+            return Err(Error::new(ErrorKind::Invalid, "subscribe to queues: the consumer is closed"));
+        }
+        let (consumption, now) = (self.consumption.clone(), self.shared.now());
+        self.shared
+            .writer
+            .run("subscribe to queues", Durability::Relaxed, 1, move |tx| {
+                let mut known = Known::prepare(tx)?;
+                queues.iter().try_for_each(|queue| known.put(queue, now))?;
+                drop(known);
+                let (texts, queues_json) = queue_texts(&queues)?;
+                // One writer: of two subscriptions at once the later one stands, in the file and here.
+                let mut registration = consumption.registration.lock();
+                let changed =
+                    Registration { names: queues, queues: texts, queues_json, ..Registration::clone(&registration) };
+                resubscribe(tx, &changed, now)?;
+                *registration = Arc::new(changed);
+                Ok(())
+            })
+            .await?;
+        self.consumption.wake();
+        Ok(())
+    }
+
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {
         for settlement in &batch {
             if let Settlement::Park { message: Some(message), .. } = settlement {
                 check_size("a message", message.len_bytes(), self.shared.config.message_bytes_max, "message_max")?;
             }
         }
-        let consumer = self.consumption.registration.id;
+        let consumer = self.consumption.id;
         let mut settled = Vec::with_capacity(batch.len());
         let mut rest = batch;
         while !rest.is_empty() {
@@ -163,7 +185,7 @@ impl Consumer for SqliteConsumer {
             .run("renew a lease", Durability::Relaxed, 1, move |tx| consumption.extend(tx, &named, now))
             .await?;
         let mut mailbox = self.consumption.mailbox.lock();
-        mailbox.lease_until = now.saturating_add(self.consumption.registration.lease_micros);
+        mailbox.lease_until = now.saturating_add(self.consumption.lease_micros);
         revocations::mark(&mut mailbox.deliveries, &revoked);
         Ok(report)
     }
@@ -178,16 +200,18 @@ impl Consumer for SqliteConsumer {
 /// Never holds the engine: a command that does might be the last to hold it, and the writer's thread would have to wait
 /// for its own end.
 pub(crate) struct Consumption {
-    registration: Registration,
+    id: i64,
+    lease_micros: i64,
+    /// Replaced by `subscribe`, on the writer's thread.
+    registration: Mutex<Arc<Registration>>,
     path: PathBuf,
-    queues: Vec<QueueName>,
     mailbox: Mutex<Mailbox>,
     changed: Notify,
 }
 
 impl Sleeper for Consumption {
-    fn queues(&self) -> &[Arc<str>] {
-        &self.registration.queues
+    fn serves(&self, touched: &Touched) -> bool {
+        self.registration().queues.iter().any(|queue| touched.queues.contains(queue))
     }
 
     fn wake(&self) {
@@ -196,7 +220,19 @@ impl Sleeper for Consumption {
     }
 }
 
+fn check_queues(queues: &[QueueName], least: usize) -> Result<()> {
+    if (least..=QUEUES_MAX).contains(&queues.len()) {
+        return Ok(());
+    }
+    let count = queues.len();
+    Err(Error::new(ErrorKind::Invalid, format!("consume from {count} queues: name {least} to {QUEUES_MAX}")))
+}
+
 impl Consumption {
+    fn registration(&self) -> Arc<Registration> {
+        self.registration.lock().clone()
+    }
+
     /// Gives everything back. Idempotent.
     pub(crate) async fn close(&self, shared: &Shared) -> Result<()> {
         {
@@ -208,7 +244,7 @@ impl Consumption {
             mailbox.deliveries.clear();
         }
         self.changed.notify_waiters();
-        let (id, now) = (self.registration.id, shared.now());
+        let (id, now) = (self.id, shared.now());
         // A claim that is on its way runs before this, and what it claims goes back too.
         shared
             .writer
@@ -223,10 +259,10 @@ impl Consumption {
         named: &[DeliveryTag],
         now: i64,
     ) -> Outcome<(LeaseReport, Vec<(DeliveryTag, Revocation)>)> {
-        renew(tx, &self.registration, now)?;
+        renew(tx, &self.registration(), now)?;
         self.drop_lost(tx)?;
         let lost = self.lost(tx, named)?;
-        let of_held = revocations::of_held(tx, self.registration.id, now)?;
+        let of_held = revocations::of_held(tx, self.id, now)?;
         let revoked = of_held.iter().filter(|(tag, _)| named.contains(tag)).cloned().collect();
         Ok((LeaseReport { lost, revoked }, of_held))
     }
@@ -237,7 +273,7 @@ impl Consumption {
             tx.statement("SELECT EXISTS (SELECT 1 FROM held WHERE consumer = ? AND key = ? AND attempt = ?)")?;
         let mut lost = Vec::new();
         for tag in tags {
-            let held: bool = find.query_row((self.registration.id, key_in(tag.key), tag.attempt), |row| row.get(0))?;
+            let held: bool = find.query_row((self.id, key_in(tag.key), tag.attempt), |row| row.get(0))?;
             if !held {
                 lost.push(tag.clone());
             }
@@ -349,18 +385,18 @@ impl Command for Claim {
     }
 
     fn run(&mut self, tx: &mut Tx<'_>) -> Outcome<()> {
-        let Consumption { registration, queues, mailbox, .. } = &*self.consumption;
-        if mailbox.lock().closed {
+        let registration = self.consumption.registration();
+        if self.consumption.mailbox.lock().closed {
             return Ok(());
         }
         sweep(tx, self.now)?;
         if self.consumption.drop_lost(tx)? {
             // Still ours after all, and not received yet: no more before these are.
-            renew(tx, registration, self.now)?;
+            renew(tx, &registration, self.now)?;
             self.claimed = Some(Claimed { deliveries: Vec::new(), next: None });
             return Ok(());
         }
-        self.claimed = Some(claim(tx, registration, queues, self.turn, self.limit, self.now)?);
+        self.claimed = Some(claim(tx, &registration, self.turn, self.limit, self.now)?);
         Ok(())
     }
 
@@ -374,7 +410,7 @@ impl Command for Claim {
                 (Ok(()), Some(mut claimed)) if !mailbox.closed => {
                     if !claimed.deliveries.is_empty() || !mailbox.deliveries.is_empty() {
                         mailbox.wanted = true;
-                        mailbox.lease_until = self.now.saturating_add(self.consumption.registration.lease_micros);
+                        mailbox.lease_until = self.now.saturating_add(self.consumption.lease_micros);
                     }
                     mailbox.deliveries.append(&mut claimed.deliveries);
                     mailbox.next = claimed.next;

@@ -12,12 +12,15 @@ use crate::{
 };
 
 /// A consumer as it stands in the file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Registration {
     pub(super) id: i64,
     pub(super) worker: WorkerName,
     pub(super) start_id: String,
+    pub(super) names: Vec<QueueName>,
+    /// The same, for waking.
     pub(super) queues: Vec<Arc<str>>,
+    /// The same, for the file.
     pub(super) queues_json: String,
     pub(super) lease_micros: i64,
 }
@@ -48,6 +51,13 @@ pub(super) fn renew(tx: &Tx<'_>, consumer: &Registration, now: i64) -> Outcome<(
             until,
         ))?;
     }
+    Ok(())
+}
+
+/// Writes that a consumer serves other queues than before.
+pub(super) fn resubscribe(tx: &Tx<'_>, consumer: &Registration, now: i64) -> Outcome<()> {
+    renew(tx, consumer, now)?;
+    tx.statement("UPDATE consumers SET queues = ? WHERE id = ?")?.execute((&consumer.queues_json, consumer.id))?;
     Ok(())
 }
 
