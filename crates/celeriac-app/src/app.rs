@@ -8,7 +8,7 @@ use celeriac_core::{
 use celeriac_protocol::Signature as Wire;
 
 use crate::{
-    AsyncResult, Group, Settings, Signature,
+    AsyncResult, Group, GroupResult, Settings, Signature,
     canvas::{Lineage, Plan},
 };
 
@@ -109,7 +109,11 @@ impl App {
     /// # Errors
     /// When the signature makes no sense or the broker cannot take it.
     pub async fn send<T>(&self, signature: Signature<T>) -> Result<AsyncResult<T>> {
-        let (plan, id) = self.plan(signature.into_wire()?, &Lineage::default())?;
+        self.send_from(signature, &Lineage::default()).await
+    }
+
+    pub(crate) async fn send_from<T>(&self, signature: Signature<T>, lineage: &Lineage) -> Result<AsyncResult<T>> {
+        let (plan, id) = self.plan(signature.into_wire()?, lineage)?;
         let first = plan.publications.first().map(|publication| publication.task_id.clone());
         let accepted = self.dispatch(plan).await?;
         // A duplicate's result is the earlier task's.
@@ -129,11 +133,19 @@ impl App {
         &self,
         signatures: impl IntoIterator<Item = Signature<T>>,
     ) -> Result<Vec<AsyncResult<T>>> {
+        self.send_many_from(signatures, &Lineage::default()).await
+    }
+
+    pub(crate) async fn send_many_from<T>(
+        &self,
+        signatures: impl IntoIterator<Item = Signature<T>>,
+        lineage: &Lineage,
+    ) -> Result<Vec<AsyncResult<T>>> {
         let mut plan = Plan::default();
         let mut ids = Vec::new();
         let mut singles = true;
         for signature in signatures {
-            let (one, id) = self.plan(signature.into_wire()?, &Lineage::default())?;
+            let (one, id) = self.plan(signature.into_wire()?, lineage)?;
             singles &= one.publications.len() == 1;
             plan.extend(one);
             ids.push(TaskId::new(id)?);
@@ -149,14 +161,21 @@ impl App {
         Ok(ids.into_iter().map(|id| AsyncResult::new(self.clone(), id)).collect())
     }
 
-    /// Sends the members of a group: one result a member, in order.
+    /// Sends the members of a group in one round trip. To go on with all their values, make it a chord:
+    /// `group(…).then(…)`.
     ///
     /// # Errors
     /// As [`Self::send_many`].
-    pub async fn send_group<T>(&self, group: Group<T>) -> Result<Vec<AsyncResult<T>>> {
+    pub async fn send_group<T>(&self, group: Group<T>) -> Result<GroupResult<T>> {
+        self.send_group_from(group, &Lineage::default()).await
+    }
+
+    pub(crate) async fn send_group_from<T>(&self, group: Group<T>, lineage: &Lineage) -> Result<GroupResult<T>> {
         let id = self.ids().uuid().to_string();
         let members = group.tasks.into_iter().enumerate();
-        self.send_many(members.map(|(index, task)| task.option("group_id", &id).option("group_index", &index))).await
+        let members = members.map(|(index, task)| task.option("group_id", &id).option("group_index", &index));
+        let members = self.send_many_from(members, lineage).await?;
+        Ok(GroupResult::new(id, members))
     }
 
     /// Carries out a plan: makes its chords known, then publishes everything in one batch.

@@ -1,8 +1,12 @@
 //! What `#[task]` writes calls to. Not for use by hand.
 
+use std::{cell::Cell, error::Error as StdError};
+
 use celeriac_core::{Error, Failure, Outcome};
 use celeriac_protocol::json;
 use serde::Serialize;
+
+use crate::{TaskError, TaskErrorKind};
 
 /// The outcome of a value.
 pub fn success<T: Serialize>(value: &T) -> Outcome {
@@ -30,3 +34,43 @@ pub async fn blocking<T: Send + 'static>(function: impl FnOnce() -> T + Send + '
         },
     }
 }
+
+/// What `retry_if` says of an error.
+pub fn verdict<E, K: Into<TaskErrorKind>>(error: &E, judge: impl FnOnce(&E) -> K) -> TaskErrorKind {
+    judge(error).into()
+}
+
+/// A task's error on its way to a [`TaskError`]: by `Into` where there is one ([`Converted`]), else as a boxed error
+/// ([`Boxed`]), which `anyhow::Error` and `String` can be. One trait cannot say both, but method lookup can: it finds the
+/// one of `Given` itself before the one of a reference to it.
+pub struct Given<E>(pub Cell<Option<E>>);
+
+/// See [`Given`].
+pub trait Converted {
+    /// The error; once.
+    fn task_error(&self) -> TaskError;
+}
+
+impl<E: Into<TaskError>> Converted for Given<E> {
+    fn task_error(&self) -> TaskError {
+        self.0.take().expect("an error is taken once").into()
+    }
+}
+
+/// See [`Given`].
+pub trait Boxed {
+    /// The error; once.
+    fn task_error(&self) -> TaskError;
+}
+
+impl<E: Into<Box<dyn StdError + Send + Sync>>> Boxed for &Given<E> {
+    fn task_error(&self) -> TaskError {
+        let boxed = self.0.take().expect("an error is taken once").into();
+        TaskError::from(Unnamed(boxed)).named("RuntimeError")
+    }
+}
+
+/// A boxed error as an error: boxes are none.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Unnamed(Box<dyn StdError + Send + Sync>);

@@ -93,6 +93,11 @@ impl<Out, In> Signature<Out, In> {
         self.option("expires", &after.as_secs_f64())
     }
 
+    /// Do not start later than at this instant.
+    pub fn expires_at(self, at: Timestamp) -> Self {
+        self.option("expires", &isoformat(at))
+    }
+
     /// How urgent it is; higher first.
     pub fn priority(self, priority: u8) -> Self {
         self.option("priority", &priority)
@@ -128,24 +133,26 @@ impl<Out, In> Signature<Out, In> {
         self.option("serializer", &name)
     }
 
-    /// Refuse it while another one was sent with the same key within `window`.
+    /// Refuse it while another one was sent with the same key within `window`, whether that is done or not. Sending it
+    /// gives the result of the earlier one then. `#[task(unique(key = "welcome:{to}", for = "1h"))]` writes it for
+    /// every call of a task.
     pub fn unique(self, key: &str, window: Duration) -> Self {
         self.option(UNIQUE, &(key, window.as_secs_f64()))
     }
 
     /// A header of one's own; it travels with retries.
     pub fn header(self, name: &str, value: &impl Serialize) -> Self {
-        match json::to_vec(value) {
-            Ok(text) => self.with(|wire| {
-                let headers = wire.options.remove("headers").unwrap_or_else(|| b"{}"[..].into());
-                let mut members: serde_json::Map<String, serde_json::Value> =
-                    serde_json::from_slice(&headers).unwrap_or_default();
-                members.insert(name.to_owned(), serde_json::from_slice(&text).unwrap_or_default());
-                // A map of JSON values always serializes.
-                let _ = wire.set_option("headers", &members);
-            }),
-            Err(error) => Self { wire: Err(format!("write the header `{name}`: {error}")), types: PhantomData },
-        }
+        let wire = self.wire.and_then(|mut wire| {
+            let wrong = |error: &dyn std::fmt::Display| format!("write the header `{name}`: {error}");
+            let mut members: serde_json::Map<String, serde_json::Value> = match wire.options.get("headers") {
+                Some(text) => serde_json::from_slice(text).map_err(|error| wrong(&error))?,
+                None => serde_json::Map::new(),
+            };
+            members.insert(name.to_owned(), serde_json::to_value(value).map_err(|error| wrong(&error))?);
+            wire.set_option("headers", &members).map_err(|error| wrong(&error))?;
+            Ok(wire)
+        });
+        Self { wire, types: PhantomData }
     }
 
     /// Send `callback` with the result when it succeeds.
@@ -226,6 +233,22 @@ pub fn group<Out>(tasks: impl IntoIterator<Item = Signature<Out>>) -> Group<Out>
 }
 
 impl<Out> Group<Out> {
+    /// Send `callback` with a member's id when it fails for good, for each member that does. What shall hear of the
+    /// group as a whole stands on the body: `group(…).then(body.on_error(…))`, or after `then`.
+    pub fn on_error<R>(self, callback: &Signature<R, TaskId>) -> Self {
+        Self { tasks: self.tasks.into_iter().map(|task| task.on_error(callback.clone())).collect() }
+    }
+
+    /// How many members it has.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// True when it has none.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     /// When all are done, send `body` with the list of what they returned, in their order: a chord.
     pub fn then<R>(self, body: Signature<R, Vec<Out>>) -> Signature<R> {
         let chord = self
@@ -292,5 +315,52 @@ impl Seconds for u64 {
 
     fn hours(self) -> Duration {
         Duration::from_secs(self.saturating_mul(3_600))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(signature: Signature<()>) -> Vec<(String, String)> {
+        let wire = signature.into_wire().unwrap();
+        wire.options.into_iter().map(|(name, text)| (name, String::from_utf8_lossy(&text).into_owned())).collect()
+    }
+
+    fn plain() -> Signature<()> {
+        Signature::new("t", Arguments::default())
+    }
+
+    #[test]
+    fn options_travel_under_celery_s_names() {
+        let at: Timestamp = "2030-01-02T03:04:05Z".parse().unwrap();
+        let cases: [(Signature<()>, &str, &str); 12] = [
+            (plain().countdown(Duration::from_millis(1_500)), "countdown", "1.5"),
+            (plain().eta(at), "eta", r#""2030-01-02T03:04:05+00:00""#),
+            (plain().expires(60.s()), "expires", "60.0"),
+            (plain().expires_at(at), "expires", r#""2030-01-02T03:04:05+00:00""#),
+            (plain().priority(9), "priority", "9"),
+            (plain().queue("mail"), "queue", r#""mail""#),
+            (plain().time_limit(2.minutes()), "time_limit", "120.0"),
+            (plain().soft_time_limit(1.hours()), "soft_time_limit", "3600.0"),
+            (plain().ignore_result(), "ignore_result", "true"),
+            (plain().serializer("yaml"), "serializer", r#""yaml""#),
+            (plain().unique("k", 1.s()), "celeriac_unique", r#"["k",1.0]"#),
+            (plain().task_id(&TaskId::new("mine").unwrap()), "task_id", r#""mine""#),
+        ];
+        for (signature, name, value) in cases {
+            assert_eq!(options(signature), [(name.to_owned(), value.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn headers_add_up_and_what_cannot_be_written_is_said_when_sending() {
+        let both = plain().header("tenant", &7).header("trace", &["a", "b"]);
+        assert_eq!(options(both), [("headers".to_owned(), r#"{"tenant":7,"trace":["a","b"]}"#.to_owned())]);
+        let keys_that_are_no_text = std::collections::BTreeMap::from([((1, 2), 3)]);
+        let error = plain().header("odd", &keys_that_are_no_text).into_wire().unwrap_err().to_string();
+        assert_eq!(error, "could not write the header `odd`: key must be a string");
+        let error = plain().option("headers", &5).header("h", &1).into_wire().unwrap_err().to_string();
+        assert!(error.starts_with("could not write the header `h`: invalid type: integer `5`"), "{error}");
     }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Function {
     pub(crate) params: Vec<Param>,
     /// What it gives when all is well.
     pub(crate) output: Type,
+    /// The whole type behind the arrow.
+    pub(crate) returned: Type,
     /// Whether it returns a `Result`.
     pub(crate) fallible: bool,
 }
@@ -43,16 +45,17 @@ pub(crate) fn parse(tokens: TokenStream) -> Result<Function> {
         return Err(Error::new_spanned(token, "a task is not unsafe: whoever sends it cannot promise anything"));
     }
     let params = signature.inputs.iter().map(param).collect::<Result<Vec<_>>>()?;
-    let (output, fallible) = match &signature.output {
-        ReturnType::Default => (syn::parse_quote!(()), false),
-        ReturnType::Type(_, ty) => match generic(ty, "Result") {
-            Some(ok) => (ok, true),
-            None => ((**ty).clone(), false),
-        },
+    let returned = match &signature.output {
+        ReturnType::Default => syn::parse_quote!(()),
+        ReturnType::Type(_, ty) => (**ty).clone(),
+    };
+    let (output, fallible) = match generic(&returned, "Result") {
+        Some(ok) => (ok, true),
+        None => (returned.clone(), false),
     };
     let attributes =
         item.attrs.iter().filter(|it| it.path().is_ident("doc") || it.path().is_ident("cfg")).cloned().collect();
-    Ok(Function { item, attributes, params, output, fallible })
+    Ok(Function { item, attributes, params, output, returned, fallible })
 }
 
 fn param(input: &FnArg) -> Result<Param> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proc_macro2::{Span, TokenStream};
 use syn::{
-    Error, Ident, LitBool, LitInt, LitStr, Path, Result, Token,
+    Error, Expr, Ident, LitBool, LitInt, LitStr, Path, Result, Token,
     ext::IdentExt as _,
     parse::{Parse, ParseStream, Parser as _},
     punctuated::Punctuated,
@@ -19,6 +19,11 @@ pub(crate) struct Options {
     pub(crate) max_retries: Option<Retries>,
     pub(crate) backoff: Option<Duration>,
     pub(crate) backoff_max: Option<Duration>,
+    pub(crate) backoff_factor: Option<f64>,
+    pub(crate) jitter: Option<f64>,
+    /// A function of the error that says what shall follow.
+    pub(crate) retry_if: Option<Expr>,
+    pub(crate) unique: Option<Unique>,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) soft_time_limit: Option<Duration>,
     pub(crate) expires: Option<Duration>,
@@ -32,6 +37,13 @@ pub(crate) struct Options {
     pub(crate) keep_failures: Option<bool>,
 }
 
+/// What keeps a second call of the same key out.
+pub(crate) struct Unique {
+    /// With the names of arguments in braces.
+    pub(crate) key: LitStr,
+    pub(crate) window: Duration,
+}
+
 /// How often a task is retried.
 #[derive(Clone, Copy)]
 pub(crate) enum Retries {
@@ -39,8 +51,41 @@ pub(crate) enum Retries {
     AtMost(u32),
 }
 
-const KNOWN: &str = "name, max_retries, backoff, backoff_max, time_limit, soft_time_limit, expires, rate_limit, queue, \
-                     priority, serializer, acks_late, ignore_result, track_started, keep_failures, crate";
+const KNOWN: [&str; 20] = [
+    "name",
+    "max_retries",
+    "backoff",
+    "backoff_factor",
+    "backoff_max",
+    "jitter",
+    "retry_if",
+    "time_limit",
+    "soft_time_limit",
+    "expires",
+    "rate_limit",
+    "unique",
+    "queue",
+    "priority",
+    "serializer",
+    "acks_late",
+    "ignore_result",
+    "track_started",
+    "keep_failures",
+    "crate",
+];
+
+/// What other frameworks, and Celery elsewhere, call the same thing.
+const ALSO_CALLED: [(&str, &str); 9] = [
+    ("acks", "acks_late"),
+    ("retries", "max_retries"),
+    ("retry_backoff", "backoff"),
+    ("retry_backoff_max", "backoff_max"),
+    ("retry_jitter", "jitter"),
+    ("default_retry_delay", "backoff"),
+    ("autoretry_for", "retry_if"),
+    ("retry_for", "retry_if"),
+    ("timeout", "time_limit"),
+];
 
 pub(crate) fn parse(tokens: TokenStream) -> Result<Options> {
     let mut options = Options::default();
@@ -55,15 +100,21 @@ pub(crate) fn parse(tokens: TokenStream) -> Result<Options> {
     Ok(options)
 }
 
+/// Writes an option that was read.
+type Apply = Box<dyn FnOnce(&mut Options)>;
+
 /// One option.
 struct One {
     name: Ident,
-    apply: Box<dyn FnOnce(&mut Options)>,
+    apply: Apply,
 }
 
 impl Parse for One {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let name = Ident::parse_any(input)?;
+        if name == "unique" {
+            return Ok(Self { name, apply: unique(input)? });
+        }
         let has_value = input.peek(Token![=]);
         if has_value {
             input.parse::<Token![=]>()?;
@@ -77,7 +128,7 @@ impl Parse for One {
             }
         };
         let text = || needs_value().and_then(|()| input.parse::<LitStr>());
-        let apply: Box<dyn FnOnce(&mut Options)> = match name.to_string().as_str() {
+        let apply: Apply = match name.to_string().as_str() {
             "name" => {
                 let it = text()?;
                 let value = it.value();
@@ -106,6 +157,34 @@ impl Parse for One {
             }
             "backoff" => set(duration(&text()?)?, |options| &mut options.backoff),
             "backoff_max" => set(duration(&text()?)?, |options| &mut options.backoff_max),
+            "backoff_factor" => {
+                needs_value()?;
+                let (factor, span) = number(input)?;
+                if !(1.0..=1_000.0).contains(&factor) {
+                    return Err(Error::new(span, "a back-off grows: write a factor from 1.0 to 1000.0"));
+                }
+                set(factor, |options| &mut options.backoff_factor)
+            }
+            "jitter" => {
+                needs_value()?;
+                let part = if input.peek(LitBool) {
+                    if input.parse::<LitBool>()?.value { 1.0 } else { 0.0 }
+                } else {
+                    let (part, span) = number(input)?;
+                    if !(0.0..=1.0).contains(&part) {
+                        return Err(Error::new(
+                            span,
+                            "write the part of the wait that is left to chance, from 0.0 (none) to 1.0 (all)",
+                        ));
+                    }
+                    part
+                };
+                set(part, |options| &mut options.jitter)
+            }
+            "retry_if" => {
+                needs_value()?;
+                set(input.parse::<Expr>()?, |options| &mut options.retry_if)
+            }
             "time_limit" => set(duration(&text()?)?, |options| &mut options.time_limit),
             "soft_time_limit" => set(duration(&text()?)?, |options| &mut options.soft_time_limit),
             "expires" => set(duration(&text()?)?, |options| &mut options.expires),
@@ -132,14 +211,68 @@ impl Parse for One {
             "ignore_result" => set(flag()?, |options| &mut options.ignore_result),
             "track_started" => set(flag()?, |options| &mut options.track_started),
             "keep_failures" => set(flag()?, |options| &mut options.keep_failures),
-            _ => return Err(Error::new(name.span(), format!("there is no option `{name}`; there are {KNOWN}"))),
+            _ => return Err(unknown(&name)),
         };
         Ok(Self { name, apply })
     }
 }
 
-fn set<T: 'static>(value: T, field: fn(&mut Options) -> &mut Option<T>) -> Box<dyn FnOnce(&mut Options)> {
+fn set<T: 'static>(value: T, field: fn(&mut Options) -> &mut Option<T>) -> Apply {
     Box::new(move |options| *field(options) = Some(value))
+}
+
+fn unknown(name: &Ident) -> Error {
+    let word = name.to_string();
+    let also = ALSO_CALLED.iter().find(|(other, _)| *other == word).map(|(_, known)| *known);
+    let near = || {
+        let likeness = |known: &&str| strsim::normalized_damerau_levenshtein(known, &word);
+        let nearest = KNOWN.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+        nearest.filter(|known| likeness(known) >= 0.6)
+    };
+    match also.or_else(near) {
+        Some(known) => Error::new(name.span(), format!("there is no option `{name}`: did you mean `{known}`?")),
+        None => Error::new(name.span(), format!("there is no option `{name}`; there are {}", KNOWN.join(", "))),
+    }
+}
+
+/// `(key = "welcome:{to}", for = "1h")`, in any order.
+fn unique(input: ParseStream<'_>) -> Result<Apply> {
+    let wrong = |span| {
+        Error::new(span, "write what must be unique and for how long: unique(key = \"welcome:{to}\", for = \"1h\")")
+    };
+    if !input.peek(syn::token::Paren) {
+        return Err(wrong(input.span()));
+    }
+    let content;
+    let parentheses = syn::parenthesized!(content in input);
+    let (mut key, mut window) = (None, None);
+    while !content.is_empty() {
+        let name = Ident::parse_any(&content)?;
+        content.parse::<Token![=]>().map_err(|_| wrong(name.span()))?;
+        let text = content.parse::<LitStr>().map_err(|error| wrong(error.span()))?;
+        match name.to_string().as_str() {
+            "key" if key.is_none() => key = Some(text),
+            "for" if window.is_none() => window = Some(duration(&text)?),
+            _ => return Err(wrong(name.span())),
+        }
+        if !content.is_empty() {
+            content.parse::<Token![,]>()?;
+        }
+    }
+    match (key, window) {
+        (Some(key), Some(window)) => Ok(set(Unique { key, window }, |options| &mut options.unique)),
+        _ => Err(wrong(parentheses.span.join())),
+    }
+}
+
+/// `0.5`, or `2` where a whole number will do.
+fn number(input: ParseStream<'_>) -> Result<(f64, Span)> {
+    if input.peek(LitInt) {
+        let it = input.parse::<LitInt>()?;
+        return Ok((f64::from(it.base10_parse::<u32>()?), it.span()));
+    }
+    let it = input.parse::<syn::LitFloat>()?;
+    Ok((it.base10_parse()?, it.span()))
 }
 
 /// `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"1d"`.

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens as _, format_ident, quote};
+use quote::{ToTokens as _, format_ident, quote, quote_spanned};
+use syn::{Error, Result, spanned::Spanned as _};
 
 use crate::{
     function::{Function, Param, Source},
+    key,
     options::{Options, Retries},
 };
 
-pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
+pub(crate) fn task(options: &Options, function: &Function) -> Result<TokenStream> {
+    if let (Some(judge), false) = (&options.retry_if, function.fallible) {
+        return Err(Error::new_spanned(judge, "`retry_if` judges a task's error: this one returns no Result"));
+    }
     let krate = options.krate.as_ref().map_or_else(|| quote!(::celeriac), quote::ToTokens::to_token_stream);
     let name = &function.item.sig.ident;
     let visibility = &function.item.vis;
@@ -20,9 +25,13 @@ pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
 
     let arguments: Vec<&Param> =
         function.params.iter().filter(|param| matches!(param.source, Source::Argument { .. })).collect();
+    let names: Vec<String> = arguments.iter().map(|param| param.name.to_string()).collect();
+    let in_key = options.unique.as_ref().map(|unique| key::names(&unique.key, &names)).transpose()?.unwrap_or_default();
     let constructor = constructor(&krate, &wire_name, options, &arguments);
     let parameters = arguments.iter().map(|Param { name, ty, .. }| quote!(#name: #ty));
-    let partial = arguments.split_first().map(|(first, rest)| {
+    // A key that names the first argument cannot be made before that is known.
+    let leading = arguments.split_first().filter(|(first, _)| !in_key.contains(&first.name.to_string()));
+    let partial = leading.map(|(first, rest)| {
         let first_type = &first.ty;
         let parameters = rest.iter().map(|Param { name, ty, .. }| quote!(#name: #ty));
         let body = self::constructor(&krate, &wire_name, options, rest);
@@ -42,7 +51,7 @@ pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
         item.vis = visibility.clone();
         item
     };
-    quote! {
+    Ok(quote! {
         #(#attributes)*
         #[allow(clippy::needless_pass_by_value)]
         #visibility fn #name(#(#parameters),*) -> #krate::Signature<#output> {
@@ -65,7 +74,7 @@ pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
             const NAME: &'static str = #wire_name;
             #definition
         }
-    }
+    })
 }
 
 /// `crate.function` unless named otherwise, as Celery names tasks by module.
@@ -78,9 +87,10 @@ fn wire_name(options: &Options, function: &str) -> String {
 }
 
 fn constructor(krate: &TokenStream, wire_name: &str, options: &Options, arguments: &[&Param]) -> TokenStream {
-    let with = arguments.iter().map(|Param { name, .. }| {
+    // The mistake of a type that cannot travel is shown at the type.
+    let with = arguments.iter().map(|Param { name, ty, .. }| {
         let text = name.to_string();
-        quote!(.with(#text, &#name))
+        quote_spanned!(ty.span()=> .with(#text, &#name))
     });
     let mut set = Vec::new();
     if let Some(queue) = &options.queue {
@@ -95,6 +105,10 @@ fn constructor(krate: &TokenStream, wire_name: &str, options: &Options, argument
     if let Some(expires) = options.expires {
         let expires = duration(expires);
         set.push(quote!(.expires(#expires)));
+    }
+    if let Some(unique) = &options.unique {
+        let (key, window) = (&unique.key, duration(unique.window));
+        set.push(quote!(.unique(&::std::format!(#key), #window)));
     }
     quote!(#krate::Signature::new(#wire_name, #krate::Arguments::default() #(#with)*) #(#set)*)
 }
@@ -119,14 +133,14 @@ fn definition(
             Source::Argument { .. } => {
                 let at = index;
                 index += 1;
-                quote! {
+                quote_spanned! {ty.span()=>
                     let #variable: #ty = match bound.get(#at) {
                         Ok(value) => value,
                         Err(outcome) => return outcome,
                     };
                 }
             }
-            Source::State(inner) => quote! {
+            Source::State(inner) => quote_spanned! {ty.span()=>
                 let #variable: #ty = match call.ctx.state().get::<#inner>() {
                     Ok(value) => #krate::State(value),
                     Err(error) => return #krate::__private::no_state(&error),
@@ -143,13 +157,30 @@ fn definition(
     } else {
         quote!(#krate::__private::blocking(move || #call).await)
     };
+    let success = quote_spanned!(function.output.span()=> #krate::__private::success);
     let outcome = if function.fallible {
+        let judged = options
+            .retry_if
+            .as_ref()
+            .map(|judge| quote_spanned!(judge.span()=> let kind = #krate::__private::verdict(&error, #judge);));
+        let with_kind = judged.as_ref().map(|_| quote!(.with_kind(kind)));
+        let failure = quote_spanned! {function.returned.span()=>
+            {
+                #[allow(unused_imports)]
+                use #krate::__private::{Boxed as _, Converted as _};
+                (&#krate::__private::Given(::core::cell::Cell::new(::core::option::Option::Some(error)))).task_error()
+            }
+        };
         quote!(match #call {
-            Ok(value) => #krate::__private::success(&value),
-            Err(error) => ::core::convert::Into::<#krate::TaskError>::into(error).into(),
+            Ok(value) => #success(&value),
+            Err(error) => {
+                #judged
+                let error: #krate::TaskError = #failure;
+                error #with_kind .into()
+            }
         })
     } else {
-        quote!(#krate::__private::success(&#call))
+        quote!(#success(&#call))
     };
     let options = task_options(krate, options);
     quote! {
@@ -186,6 +217,12 @@ fn task_options(krate: &TokenStream, options: &Options) -> TokenStream {
     if let Some(max) = options.backoff_max.map(duration) {
         set.push(quote!(options.backoff.max = #max;));
     }
+    if let Some(factor) = options.backoff_factor {
+        set.push(quote!(options.backoff.factor = #factor;));
+    }
+    if let Some(jitter) = options.jitter {
+        set.push(quote!(options.backoff.jitter = #jitter;));
+    }
     if let Some(limit) = options.time_limit.map(duration) {
         set.push(quote!(options.time_limit = Some(#limit);));
     }
@@ -200,6 +237,9 @@ fn task_options(krate: &TokenStream, options: &Options) -> TokenStream {
     }
     if let Some(queue) = &options.queue {
         set.push(quote!(options.queue = Some(#queue);));
+    }
+    if let Some(priority) = options.priority {
+        set.push(quote!(options.priority = Some(#krate::core::Priority(#priority));));
     }
     if let Some(serializer) = &options.serializer {
         set.push(quote!(options.serializer = Some(#serializer);));

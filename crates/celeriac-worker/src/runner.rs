@@ -109,7 +109,7 @@ impl Runner {
         }
         let started = clock.now();
         tell::started(&self.events, &prepared, started);
-        if prepared.definition.options.track_started
+        if (prepared.definition.options.track_started || self.judge.app.settings().task_track_started)
             && let (Some(results), Some(meta)) = (self.judge.app.results(), self.judge.started(&prepared, started))
             && let Err(error) = results.store(vec![meta]).await
         {
@@ -133,6 +133,7 @@ impl Runner {
 
     fn request(&self, prepared: &Prepared) -> Request {
         let (headers, delivery, options) = (&prepared.headers, &prepared.delivery, &prepared.definition.options);
+        let settings = self.judge.app.settings();
         let (hard, soft) = headers.timelimit;
         let seconds = |limit: Option<f64>| limit.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
         Request {
@@ -145,8 +146,8 @@ impl Runner {
             redelivered: delivery.redelivered,
             worker: self.worker.clone(),
             message: delivery.message.clone(),
-            soft_limit: seconds(soft).or(options.soft_time_limit),
-            hard_limit: seconds(hard).or(options.time_limit),
+            soft_limit: seconds(soft).or(options.soft_time_limit).or(settings.task_soft_time_limit),
+            hard_limit: seconds(hard).or(options.time_limit).or(settings.task_time_limit),
         }
     }
 

@@ -79,11 +79,11 @@ impl Worker {
         Builder {
             events: app.settings().worker_send_task_events,
             lease: app.settings().lease,
+            concurrency: app.settings().worker_concurrency.map_or(cores * 10, |slots| slots as usize),
             app,
             tasks: Vec::new(),
             state: StateMap::default(),
             queues: Vec::new(),
-            concurrency: cores * 10,
             name: "celeriac@%h".into(),
             grace: Duration::from_secs(30),
             lease_thread: true,
@@ -116,7 +116,7 @@ impl Builder {
         self
     }
 
-    /// How many tasks run at a time; ten for each core unless said.
+    /// How many tasks run at a time; the setting `worker_concurrency`, or ten for each core, unless said.
     pub fn concurrency(mut self, slots: usize) -> Self {
         self.concurrency = slots;
         self

@@ -25,7 +25,7 @@ pub(super) fn make(app: &App, signature: &Signature, lineage: &Lineage) -> Resul
     };
     let due = options.instant("eta", "countdown", now)?;
     let expires = options.instant("expires", "expires", now)?;
-    let priority = options.get::<u8>("priority")?;
+    let priority = options.get::<u8>("priority")?.unwrap_or(app.settings().task_default_priority);
 
     let mut headers = Headers::new(task.as_str(), id.as_str());
     headers.eta = due.map(isoformat);
@@ -64,14 +64,14 @@ pub(super) fn make(app: &App, signature: &Signature, lineage: &Lineage) -> Resul
         content_encoding: Some(encoding.into()),
         correlation_id: Some(id.to_string()),
         delivery_mode: Some(2),
-        priority: Some(priority.unwrap_or_default()),
+        priority: Some(priority),
         ..Properties::default()
     };
     let unique = options
         .get::<(String, f64)>(UNIQUE)?
         .map(|(key, seconds)| Unique { key, window: Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX) });
     let message = Message { headers: headers.encode(), properties: properties.encode(), body };
-    Ok(Publication { task_id: id, task, queue, priority: Priority(priority.unwrap_or_default()), due, unique, message })
+    Ok(Publication { task_id: id, task, queue, priority: Priority(priority), due, unique, message })
 }
 
 /// Reads a signature's options, naming the one that is wrong.

@@ -1,5 +1,7 @@
 //! What became of a task: asked for, waited for, read as its type.
 
+mod group;
+
 use std::{marker::PhantomData, time::Duration};
 
 use celeriac_core::{Error, ErrorKind, Result, Revocation, State, TaskId};
@@ -8,6 +10,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error as ThisError;
 
 use crate::App;
+
+pub use group::GroupResult;
 
 /// How long a revocation is remembered, as in Celery.
 const REVOCATION_KEPT: Duration = Duration::from_hours(3);
@@ -84,13 +88,57 @@ impl<T> AsyncResult<T> {
         Ok(self.meta().await?.map_or(State::Pending, |meta| meta.status))
     }
 
-    /// What it reported of its progress last: the value of a state of its own, such as `PROGRESS`.
+    /// True when it is done, whatever its end.
     ///
     /// # Errors
     /// As [`Self::meta`].
+    pub async fn ready(&self) -> Result<bool> {
+        Ok(self.status().await?.is_ready())
+    }
+
+    /// True when it is done and gave a value.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    pub async fn successful(&self) -> Result<bool> {
+        Ok(self.status().await? == State::Success)
+    }
+
+    /// True when it failed for good.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    pub async fn failed(&self) -> Result<bool> {
+        Ok(self.status().await? == State::Failure)
+    }
+
+    /// The tasks that followed it: its callbacks, the next step of its chain. Known once it is done; empty before.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    pub async fn children(&self) -> Result<Vec<AsyncResult<serde_json::Value>>> {
+        let Some(meta) = self.meta().await? else { return Ok(Vec::new()) };
+        // Celery's result tuples: `[[id, parent], members]`, where a group has members in the second place.
+        let tuples: Vec<((String, serde_json::Value), serde_json::Value)> = serde_json::from_slice(&meta.children)
+            .map_err(|error| {
+                Error::new(ErrorKind::Malformed, format!("read what followed task {}", self.id)).with_source(error)
+            })?;
+        tuples.into_iter().map(|((id, _), _)| Ok(AsyncResult::new(self.app.clone(), TaskId::new(id)?))).collect()
+    }
+
+    /// What it reported of its progress last: the value of a state of its own, such as `PROGRESS`; none when it has
+    /// reported nothing yet, or is done.
+    ///
+    /// # Errors
+    /// As [`Self::meta`]; `Malformed` when what it reported is no `P`.
     pub async fn progress<P: DeserializeOwned>(&self) -> Result<Option<P>> {
         Ok(match self.meta().await? {
-            Some(meta) if matches!(meta.status, State::Custom(_)) => json::from_slice(&meta.result, "progress").ok(),
+            Some(meta) if matches!(meta.status, State::Custom(_)) => {
+                Some(json::from_slice(&meta.result, "progress").map_err(|error| {
+                    Error::new(ErrorKind::Malformed, format!("read the progress of task {}", self.id))
+                        .with_source(error)
+                })?)
+            }
             _ => None,
         })
     }
@@ -100,8 +148,7 @@ impl<T> AsyncResult<T> {
     /// # Errors
     /// When the broker cannot store it.
     pub async fn revoke(&self, terminate: bool) -> Result<()> {
-        let expires = self.app.clock().now().saturating_add(REVOCATION_KEPT).unwrap_or(celeriac_core::Timestamp::MAX);
-        self.app.broker().revoke(vec![Revocation { task_id: self.id.clone(), terminate, attempt: None, expires }]).await
+        self.app.broker().revoke(vec![self.revocation(terminate)]).await
     }
 
     /// Removes the record.
@@ -110,6 +157,11 @@ impl<T> AsyncResult<T> {
     /// When the backend cannot.
     pub async fn forget(&self) -> Result<()> {
         self.app.results_or_error()?.forget(std::slice::from_ref(&self.id)).await
+    }
+
+    fn revocation(&self, terminate: bool) -> Revocation {
+        let expires = self.app.clock().now().saturating_add(REVOCATION_KEPT).unwrap_or(celeriac_core::Timestamp::MAX);
+        Revocation { task_id: self.id.clone(), terminate, attempt: None, expires }
     }
 
     fn read(&self, document: &[u8]) -> Result<TaskMeta> {
