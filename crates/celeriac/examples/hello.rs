@@ -2,7 +2,9 @@
 //!
 //!     cargo run -p celeriac --example hello
 //!
-//! prints `Hello, Ann! 2 + 3 = 5`.
+//! prints
+//!
+//!     Hello, Ann! 2 + 3 = 5
 
 use celeriac::prelude::*;
 

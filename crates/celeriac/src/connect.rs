@@ -5,8 +5,9 @@ use celeriac_core::{BrokerHandle, Clock, Error, ErrorKind, HistoryHandle, Ids, R
 
 /// Makes an [`App`] of a URL.
 pub trait Connect: Sized {
-    /// An application on the engine that `url` names, such as `sqlite://queue.db`; other settings come from the
-    /// environment.
+    /// An application on the engine that `url` names, such as `sqlite://queue.db` (a file that all processes of a machine
+    /// share) or `memory://` (this application and its clones alone; gone when the process is). Other settings come from
+    /// the environment and the file: see [`Settings::load`].
     ///
     /// # Errors
     /// `Invalid` for a scheme that is not known or not compiled in; whatever the engine says.
@@ -22,8 +23,7 @@ pub trait Connect: Sized {
 
 impl Connect for App {
     async fn connect(url: &str) -> Result<Self> {
-        let settings = Settings { result_backend: None, ..Settings::from_env()? };
-        Self::connect_with(url, settings).await
+        Self::connect_with(url, Settings::load()?).await
     }
 
     async fn connect_with(url: &str, mut settings: Settings) -> Result<Self> {
@@ -52,7 +52,15 @@ struct Opened {
     history: Option<HistoryHandle>,
 }
 
-#[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "no engine is compiled in"))]
+/// The engines that are compiled in, as people write them.
+const KNOWN: &[&str] = &[
+    #[cfg(feature = "sqlite")]
+    "sqlite://FILE",
+    #[cfg(feature = "memory")]
+    "memory://",
+];
+
+#[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "no engine that waits is compiled in"))]
 async fn open(url: &str, clock: &Clock) -> Result<Opened> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
@@ -66,10 +74,16 @@ async fn open(url: &str, clock: &Clock) -> Result<Opened> {
                 .map_err(|error| Error::new(ErrorKind::Internal, "open the store").with_source(error))??;
             Ok(Opened { broker: engine.broker(), results: engine.results(), history: Some(engine.history()) })
         }
+        #[cfg(feature = "memory")]
+        "memory" => {
+            let engine = celeriac_memory::MemoryEngine::new(clock.clone());
+            Ok(Opened { broker: engine.broker(), results: engine.results(), history: Some(engine.history()) })
+        }
         _ => {
             // What the engines that are compiled in would need is not needed for an error.
             let _ = clock;
-            let known = if cfg!(feature = "sqlite") { "sqlite://FILE" } else { "none; turn on the feature `sqlite`" };
+            let known =
+                if KNOWN.is_empty() { "none; turn on the feature `sqlite`".to_owned() } else { KNOWN.join(", ") };
             Err(Error::new(
                 ErrorKind::Invalid,
                 format!("connect to `{}`: the engines compiled in are: {known}", masked(url)),

@@ -25,23 +25,27 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Features name crates and are additive: `sqlite` and `worker`, both on by default, and `monitor`, the job viewer. A program
-//! that only sends turns `worker` off. This crate holds no logic: it joins the others, and turns a URL into an engine.
+//! Features name crates and are additive: `sqlite` and `worker`, both on by default, `memory`, and `monitor`, the job
+//! viewer. `testing` is for `[dev-dependencies]`: see the module of that name. A program that only sends turns `worker` off. This crate holds no logic: it joins the others, and turns a URL into an engine.
 
 mod connect;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "monitor")]
 mod watch;
 
 #[doc(hidden)]
 pub use celeriac_app::private as __private;
 pub use celeriac_app::{
-    App, Arguments, AsyncResult, Backoff, Bound, Call, Context, Engines, GetError, Group, Param, RateLimit, Registry,
-    RunTask, Seconds, Settings, Signature, State, StateMap, Task, TaskDefinition, TaskError, TaskErrorKind,
-    TaskOptions, group,
+    App, Arguments, AsyncResult, Backoff, Bound, Call, Context, Engines, GetError, Group, GroupResult, Param,
+    RateLimit, Registry, Routes, RunTask, SETTINGS, Seconds, Setting, Settings, Signature, State, StateMap, Task,
+    TaskDefinition, TaskError, TaskErrorKind, TaskOptions, group,
 };
 pub use celeriac_core as core;
 pub use celeriac_core::{Error, ErrorKind, Result};
 pub use celeriac_macros::task;
+#[cfg(feature = "memory")]
+pub use celeriac_memory as memory;
 #[cfg(feature = "monitor")]
 pub use celeriac_monitor as monitor;
 pub use celeriac_protocol as protocol;
@@ -56,8 +60,8 @@ pub use watch::Watch;
 /// What most programs use.
 pub mod prelude {
     pub use crate::{
-        App, AsyncResult, Connect as _, Context, GetError, Seconds as _, Settings, Signature, State, Task, TaskError,
-        group, task, tasks,
+        App, AsyncResult, Connect as _, Context, GetError, GroupResult, Seconds as _, Settings, Signature, State, Task,
+        TaskError, TaskErrorKind, group, task, tasks,
     };
     #[cfg(feature = "worker")]
     pub use celeriac_worker::{Shutdown, Worker};

@@ -1,0 +1,6 @@
+use celeriac::prelude::*;
+
+#[task]
+async fn send<T>(to: T) {}
+
+fn main() {}

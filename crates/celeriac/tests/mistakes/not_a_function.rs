@@ -1,0 +1,6 @@
+use celeriac::prelude::*;
+
+#[task]
+struct Send;
+
+fn main() {}

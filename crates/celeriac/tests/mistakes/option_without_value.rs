@@ -1,0 +1,6 @@
+use celeriac::prelude::*;
+
+#[task(queue)]
+async fn send() {}
+
+fn main() {}

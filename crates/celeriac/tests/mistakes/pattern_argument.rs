@@ -1,0 +1,6 @@
+use celeriac::prelude::*;
+
+#[task]
+async fn send((to, subject): (String, String)) {}
+
+fn main() {}

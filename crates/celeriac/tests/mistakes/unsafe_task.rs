@@ -1,0 +1,6 @@
+use celeriac::prelude::*;
+
+#[task]
+async unsafe fn send(to: String) {}
+
+fn main() {}
