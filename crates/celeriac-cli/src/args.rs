@@ -1,6 +1,6 @@
 //! The command line. Flags have Celery's names where Celery has the flag.
 
-use std::{io::IsTerminal, net::SocketAddr, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -8,13 +8,7 @@ use crate::commands::{call, dead, inspect, result};
 
 /// Sends, runs and watches tasks.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    propagate_version = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = true,
-    after_long_help = crate::exit::HELP
-)]
+#[command(version, propagate_version = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -27,12 +21,16 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// The broker, such as sqlite://queue.db [default: sqlite://celeriac.db]
     ///
-    /// The environment variables `CELERIAC_BROKER_URL` and `CELERY_BROKER_URL` are read when the flag is not given.
-    #[arg(short, long, global = true, value_name = "URL", hide_env_values = true)]
+    /// Read from the environment (`CELERIAC_BROKER_URL`, `CELERY_BROKER_URL`), then from the file of settings, when the
+    /// flag is not given.
+    #[arg(short, long, global = true, value_name = "URL")]
     pub(crate) broker: Option<String>,
     /// Where results are kept [default: where the broker is]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) result_backend: Option<String>,
+    /// A file of settings [default: celeriac.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Write JSON to standard output
     #[arg(short, long, global = true)]
     pub(crate) json: bool,
@@ -121,12 +119,12 @@ pub(crate) enum Command {
     /// Remove everything that waits in queues
     Purge(PurgeArgs),
     /// Print a completion script for a shell
-    ///
-    /// For bash: `celeriac completion bash > /etc/bash_completion.d/celeriac`
     Completion {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print the man page
+    Man,
 }
 
 /// `worker`
@@ -135,7 +133,7 @@ pub(crate) struct WorkerArgs {
     /// Queues to serve, separated by commas [default: the default queue and those of the tasks]
     #[arg(short = 'Q', long, value_delimiter = ',', value_name = "QUEUES")]
     pub(crate) queues: Vec<String>,
-    /// How many tasks run at a time [default: 10 for each core]
+    /// How many tasks run at a time [default: the setting worker_concurrency, else 10 for each core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) concurrency: Option<u32>,
     /// The worker's name; %h is the host
@@ -181,8 +179,8 @@ pub(crate) struct PurgeArgs {
     #[arg(short = 'Q', long, value_delimiter = ',', required = true, value_name = "QUEUES")]
     pub(crate) queues: Vec<String>,
     /// Do not ask
-    #[arg(short, long)]
-    pub(crate) force: bool,
+    #[arg(short, long, visible_alias = "force", visible_short_alias = 'f')]
+    pub(crate) yes: bool,
 }
 
 /// Reads days, with a fraction if need be.
@@ -192,6 +190,25 @@ fn days(text: &str) -> Result<Duration, String> {
         .and_then(|days| Duration::try_from_secs_f64(days * 86_400.0).ok())
         .filter(|keep| !keep.is_zero())
         .ok_or_else(|| "expected a number of days above 0, such as 7 or 0.5".to_owned())
+}
+
+/// Reads a JSON array of arguments; numbers of any size and NaN pass as they are.
+pub(crate) fn json_array(text: &str) -> Result<String, String> {
+    json(text, "{}", text).map_err(|error| format!("expected a JSON array, such as '[2, 3]': {error}"))
+}
+
+/// Reads a JSON object of keyword arguments.
+pub(crate) fn json_object(text: &str) -> Result<String, String> {
+    json("[]", text, text).map_err(|error| format!("expected a JSON object, such as '{{\"to\": \"ann\"}}': {error}"))
+}
+
+fn json(args: &str, kwargs: &str, text: &str) -> Result<String, String> {
+    let body = format!("[{args}, {kwargs}, null]");
+    match celeriac::protocol::Body::split(body.as_bytes()) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(celeriac::protocol::ProtocolError::Malformed { detail, .. }) => Err(detail),
+        Err(other) => Err(other.to_string()),
+    }
 }
 
 /// Reads seconds, with a fraction if need be.

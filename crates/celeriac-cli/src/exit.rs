@@ -20,6 +20,8 @@ pub enum Exit {
     Unavailable = 75,
     /// Reading or writing the store is not allowed.
     Denied = 77,
+    /// A task was not done in the time given; as `timeout(1)` has it.
+    TimedOut = 124,
 }
 
 impl Exit {
@@ -41,7 +43,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What `--help` says of them.
+/// What `--help` says of settings.
+pub(crate) const SETTINGS: &str = "\
+Settings come from flags, then from the environment (CELERIAC_BROKER_URL, CELERY_RESULT_BACKEND, ...), then from a file \
+(--config, or CELERIAC_CONFIG, or celeriac.toml in the working directory). See docs/reference/settings.md.";
+
+/// What `--help` says of exit codes.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0   done
@@ -49,4 +56,5 @@ Exit codes:
   2   wrong command line or setting
   69  nothing there: no such task, result or entry, or no worker answered
   75  the broker or result backend is unavailable; try again
-  77  not allowed to read or write the store";
+  77  not allowed to read or write the store
+  124 a task was not done in the time given";

@@ -8,8 +8,8 @@
 //! }
 //! ```
 //!
-//! gives `shop worker`, `shop call`, `shop result`, `shop inspect`, `shop dead`, `shop purge`, `shop revoke`
-//! and `shop completion`. Data goes to standard output, everything else to standard error. Exit
+//! gives `shop worker`, `shop call`, `shop result`, `shop revoke`, `shop inspect`, `shop dashboard`, `shop dead`,
+//! `shop purge`, `shop completion` and `shop man`. Data goes to standard output, everything else to standard error. Exit
 //! codes are listed in `--help` and in [`Exit`]. This crate holds no logic of the queue: it asks and shows.
 
 mod args;
@@ -18,6 +18,7 @@ mod exit;
 mod logging;
 mod output;
 mod program;
+mod teach;
 
 pub use exit::Exit;
 pub use program::Program;

@@ -73,3 +73,32 @@ pub(crate) fn confirm(question: &str) -> anyhow::Result<bool> {
     io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
+
+/// How far a long piece of work is: one line on standard error that is written over, and nothing where no person looks.
+pub(crate) struct Progress {
+    done: &'static str,
+    all: usize,
+    shown: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(done: &'static str, all: usize) -> Self {
+        Self { done, all, shown: io::stderr().is_terminal() }
+    }
+
+    pub(crate) fn show(&self, count: u64) {
+        if self.shown {
+            let mut out = io::stderr().lock();
+            // A terminal that went away is no reason to stop the work.
+            let _ = write!(out, "\r{} {count} of {}", self.done, self.all).and_then(|()| out.flush());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        }
+    }
+}

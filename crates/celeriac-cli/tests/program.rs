@@ -20,8 +20,10 @@ impl Bench {
     fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.folder.path()).args(args).env_remove("RUST_LOG");
-        for name in ["CELERIAC_BROKER_URL", "CELERY_BROKER_URL", "CELERIAC_RESULT_BACKEND", "CELERY_RESULT_BACKEND"] {
-            command.env_remove(name);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CELER") {
+                command.env_remove(name);
+            }
         }
         command
     }
@@ -98,16 +100,23 @@ fn what_waits_is_seen_and_purged() {
     let (waiting, _) = bench.json(&["inspect", "reserved", "--queue", "mail"]);
     assert_eq!(waiting.as_array().map(Vec::len), Some(3));
     assert_eq!(bench.run(&["purge", "-Q", "mail"]).status.code(), Some(1), "nobody can answer here");
-    assert_eq!(bench.json(&["purge", "-Q", "mail", "--force"]), (json!({"removed": 4, "queues": ["mail"]}), 0));
+    assert_eq!(bench.json(&["purge", "-Q", "mail", "--yes"]), (json!({"removed": 4, "queues": ["mail"]}), 0));
 }
 
 #[test]
 fn mistakes_say_what_to_do_and_exit_codes_are_as_documented() {
     let bench = Bench::new();
-    let cases: [(&[&str], i32, &str); 6] = [
+    let (output, file) = (bench.run(&["inspect", "queues"]), bench.folder.path().join("celeriac.db"));
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(text(&output.stderr).contains("--broker") && !file.exists(), "looking makes nothing: {output:?}");
+    assert!(bench.run(&["call", "x"]).status.success());
+    let cases: [(&[&str], i32, &str); 9] = [
         (&["result", "nobody"], 69, "inspect"),
+        (&["result", "nobody", "--wait", "0"], 124, "inspect active"),
+        (&["dead", "show", "17"], 69, "dead list"),
+        (&["--config", "nowhere.toml", "inspect", "queues"], 2, "nowhere.toml"),
         (&["inspect", "workers"], 69, ""),
-        (&["call", "x", "--args", "{"], 1, "arguments"),
+        (&["call", "x", "--args", "{"], 2, "expected a JSON array"),
         (&["-b", "redis://me:secret@h", "inspect", "queues"], 2, "sqlite://FILE"),
         (&["worker"], 1, "celeriac_cli::Program"),
         (&["frobnicate"], 2, "--help"),
@@ -121,4 +130,44 @@ fn mistakes_say_what_to_do_and_exit_codes_are_as_documented() {
     let help = text(&bench.run(&["--help"]).stdout);
     assert!(help.contains("Exit codes:") && help.contains("inspect"), "{help}");
     assert!(text(&bench.run(&["completion", "bash"]).stdout).contains("complete -F"));
+}
+
+#[test]
+fn settings_come_from_the_file_under_the_environment_under_the_flags() {
+    let bench = Bench::new();
+    let file = |text: &str| std::fs::write(bench.folder.path().join("celeriac.toml"), text).expect("it can be written");
+    file("broker_url = \"sqlite://named.db\"\n[task_routes]\n\"mail.*\" = \"mail\"\n");
+    assert!(bench.run(&["call", "mail.send"]).status.success());
+    assert!(bench.folder.path().join("named.db").exists());
+    let (queues, _) = bench.json(&["inspect", "queues"]);
+    assert_eq!(queues[0]["queue"], "mail");
+    let program = Path::new(env!("CARGO_BIN_EXE_celeriac"));
+    let mut command = bench.command(program, &["call", "mail.send"]);
+    command.env("CELERY_BROKER_URL", "sqlite://variable.db");
+    assert!(command.output().expect("it starts").status.success());
+    assert!(bench.folder.path().join("variable.db").exists(), "a variable wins over the file");
+    let mut command = bench.command(program, &["-b", "sqlite://flag.db", "call", "mail.send"]);
+    command.env("CELERY_BROKER_URL", "sqlite://variable2.db");
+    assert!(command.output().expect("it starts").status.success());
+    assert!(bench.folder.path().join("flag.db").exists(), "a flag wins over both");
+
+    file("\ntask_default_quue = \"x\"\n");
+    let output = bench.run(&["inspect", "queues"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("celeriac.toml, line 2") && said.contains("did you mean `task_default_queue`?"), "{said}");
+}
+
+#[test]
+fn a_program_tells_its_tasks_and_notes_a_name_that_is_none_of_them() {
+    let bench = Bench::new();
+    let shop = Path::new(env!("CARGO_BIN_EXE_celeriac")).with_file_name("examples").join("shop");
+    let output = bench.command(&shop, &["inspect", "registered"]).output().expect("`cargo test` builds examples");
+    let told = text(&output.stdout);
+    assert!(told.contains("shop.add") && told.contains("a: i64, b: i64"), "{told}");
+    let output = bench.command(&shop, &["call", "shop.ad", "--args", "[1, 2]"]).output().expect("it starts");
+    let note = text(&output.stderr);
+    assert!(output.status.success() && note.contains("no task `shop.ad`; it has shop.add"), "{note}");
+    let (registered, code) = bench.json(&["inspect", "registered"]);
+    assert_eq!((registered, code), (json!([]), 69));
 }

@@ -39,7 +39,10 @@ pub(crate) fn parse(tokens: TokenStream) -> Result<Function> {
         .map_err(|error| Error::new(error.span(), format!("#[task] stands on a function: {error}")))?;
     let signature = &item.sig;
     if !signature.generics.params.is_empty() {
-        return Err(Error::new_spanned(&signature.generics, "a task has no generics: its arguments come off the wire"));
+        return Err(Error::new_spanned(
+            &signature.generics,
+            "a task has no generics: its arguments come off the wire. Write the type itself",
+        ));
     }
     if let syn::Safety::Unsafe(token) = &signature.safety {
         return Err(Error::new_spanned(token, "a task is not unsafe: whoever sends it cannot promise anything"));
@@ -63,7 +66,10 @@ fn param(input: &FnArg) -> Result<Param> {
         return Err(Error::new_spanned(input, "a task has no self: hand it what it needs as State<T>"));
     };
     let Pat::Ident(pattern) = &*input.pat else {
-        return Err(Error::new_spanned(&input.pat, "a parameter of a task has a plain name, by which it is sent"));
+        return Err(Error::new_spanned(
+            &input.pat,
+            "a parameter of a task has a plain name, by which it is sent. Take it apart in the body",
+        ));
     };
     if let Type::Reference(reference) = &*input.ty {
         return Err(Error::new_spanned(
@@ -72,7 +78,10 @@ fn param(input: &FnArg) -> Result<Param> {
         ));
     }
     if let Type::ImplTrait(ty) = &*input.ty {
-        return Err(Error::new_spanned(ty, "a parameter of a task has one type: it is read off the wire"));
+        return Err(Error::new_spanned(
+            ty,
+            "a parameter of a task has one type: it is read off the wire. Write the type itself (say, String)",
+        ));
     }
     let source = if let Some(inner) = generic(&input.ty, "State") {
         Source::State(Box::new(inner))

@@ -119,7 +119,10 @@ impl Parse for One {
         if has_value {
             input.parse::<Token![=]>()?;
         }
-        let flag = || if has_value { input.parse::<LitBool>().map(|it| it.value) } else { Ok(true) };
+        let flag = || {
+            let wrong = |error: Error| Error::new(error.span(), format!("write `{name} = true` or `{name} = false`"));
+            if has_value { input.parse::<LitBool>().map(|it| it.value).map_err(wrong) } else { Ok(true) }
+        };
         let needs_value = || {
             if has_value {
                 Ok(())
@@ -205,7 +208,11 @@ impl Parse for One {
             }
             "priority" => {
                 needs_value()?;
-                set(input.parse::<LitInt>()?.base10_parse::<u8>()?, |options| &mut options.priority)
+                let it = input.parse::<LitInt>()?;
+                let priority = it
+                    .base10_parse::<u8>()
+                    .map_err(|_| Error::new(it.span(), "write a priority from 0 to 255; higher is more urgent"))?;
+                set(priority, |options| &mut options.priority)
             }
             "acks_late" => set(flag()?, |options| &mut options.acks_late),
             "ignore_result" => set(flag()?, |options| &mut options.ignore_result),

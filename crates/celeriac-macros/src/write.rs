@@ -157,7 +157,9 @@ fn definition(
     } else {
         quote!(#krate::__private::blocking(move || #call).await)
     };
-    let success = quote_spanned!(function.output.span()=> #krate::__private::success);
+    // The mistake of a value that cannot travel is shown at its type.
+    let value = syn::Ident::new("value", function.output.span());
+    let success = quote_spanned!(function.output.span()=> #krate::__private::success(&#value));
     let outcome = if function.fallible {
         let judged = options
             .retry_if
@@ -172,7 +174,7 @@ fn definition(
             }
         };
         quote!(match #call {
-            Ok(value) => #success(&value),
+            Ok(#value) => #success,
             Err(error) => {
                 #judged
                 let error: #krate::TaskError = #failure;
@@ -180,7 +182,10 @@ fn definition(
             }
         })
     } else {
-        quote!(#success(&#call))
+        quote!({
+            let #value = #call;
+            #success
+        })
     };
     let options = task_options(krate, options);
     quote! {

@@ -9,7 +9,11 @@ use celeriac::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{Exit, args::seconds, output};
+use crate::{
+    Exit, Program,
+    args::{json_array, json_object, seconds},
+    output,
+};
 
 /// `call`
 #[derive(Args, Debug)]
@@ -17,16 +21,16 @@ pub(crate) struct CallArgs {
     /// The task's name, such as mail.send
     name: String,
     /// Positional arguments: a JSON array
-    #[arg(short, long, default_value = "[]", value_name = "JSON")]
+    #[arg(short, long, default_value = "[]", value_name = "JSON", value_parser = json_array)]
     args: String,
     /// Keyword arguments: a JSON object
-    #[arg(short, long, default_value = "{}", value_name = "JSON")]
+    #[arg(short, long, default_value = "{}", value_name = "JSON", value_parser = json_object)]
     kwargs: String,
     /// Start so many seconds from now, at the earliest
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     countdown: Option<Duration>,
     /// Start at this instant, at the earliest (ISO 8601)
-    #[arg(long, value_name = "TIME", conflicts_with = "countdown")]
+    #[arg(long, value_name = "TIME", conflicts_with = "countdown", value_parser = instant)]
     eta: Option<Timestamp>,
     /// Do not start later than so many seconds from now
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -38,7 +42,7 @@ pub(crate) struct CallArgs {
     #[arg(long)]
     priority: Option<u8>,
     /// How the arguments are written: json, msgpack or yaml
-    #[arg(long)]
+    #[arg(long, value_parser = ["json", "msgpack", "yaml"])]
     serializer: Option<String>,
     /// The task's id
     #[arg(long, value_name = "ID")]
@@ -48,7 +52,17 @@ pub(crate) struct CallArgs {
     wait: Option<Duration>,
 }
 
-pub(crate) async fn run(app: &App, args: &CallArgs, as_json: bool) -> anyhow::Result<Exit> {
+fn instant(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "expected an instant with its offset, such as 2030-01-31T08:00:00Z".to_owned())
+}
+
+pub(crate) async fn run(app: &App, program: &Program, args: &CallArgs, as_json: bool) -> anyhow::Result<Exit> {
+    // Somebody else's worker may know it: said, not refused.
+    if !program.tasks.is_empty() && !program.tasks.iter().any(|task| task.name == args.name) {
+        let known: Vec<_> = program.tasks.iter().map(|task| task.name).collect();
+        let name = output::printable(&args.name);
+        eprintln!("note: this program has no task `{name}`; it has {}", known.join(", "));
+    }
     let mut signature = Signature::<Value>::named(&args.name, &args.args, &args.kwargs)?;
     if let Some(after) = args.countdown {
         signature = signature.countdown(after);

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Exit, args::DashboardArgs, output};
 
-pub(crate) async fn run(app: &App, args: &DashboardArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(app: &App, args: &DashboardArgs, as_json: bool) -> anyhow::Result<Exit> {
     let credentials = args.basic_auth.as_deref().map(Credentials::parse).transpose()?;
     let config = Config { credentials, retention: args.keep, ..Config::default() };
     let monitor = app.monitor(config)?;
+    monitor.check_address(args.listen)?;
     let listener = tokio::net::TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("could not listen on {}; choose another address with --listen", args.listen))?;
@@ -28,9 +29,18 @@ pub(crate) async fn run(app: &App, args: &DashboardArgs) -> anyhow::Result<Exit>
         }
         stop.cancel();
     };
-    output::line(format_args!("job viewer: http://{address}/"))?;
-    // `serve` cancels `stop` when it ends by itself.
-    let (served, ()) = tokio::join!(monitor.serve(listener, stop.clone()), told);
+    if as_json {
+        output::json(&serde_json::json!({ "url": format!("http://{address}/") }))?;
+    } else {
+        output::line(format_args!("job viewer: http://{address}/"))?;
+    }
+    let serving = async {
+        let served = monitor.serve(listener, stop.clone()).await;
+        // However it ended: nobody waits for a signal any more.
+        stop.cancel();
+        served
+    };
+    let (served, ()) = tokio::join!(serving, told);
     served?;
     Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@
 
 use celeriac::{
     App,
-    core::{DeadEntry, DeadQuery, Message, QueueName, TaskName},
+    core::{DeadEntry, DeadQuery, Error, ErrorKind, Message, QueueName, TaskName},
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -44,8 +44,8 @@ pub(crate) enum Dead {
         #[command(flatten)]
         chosen: Chosen,
         /// Do not ask
-        #[arg(short, long)]
-        force: bool,
+        #[arg(short, long, visible_alias = "force", visible_short_alias = 'f')]
+        yes: bool,
     },
 }
 
@@ -83,7 +83,7 @@ pub(crate) async fn run(app: &App, command: &Dead, as_json: bool) -> anyhow::Res
         Dead::Replay { chosen, headers, body } => {
             replay(app, chosen, headers.as_deref(), body.as_deref(), as_json).await
         }
-        Dead::Drop { chosen, force } => drop_dead(app, chosen, *force, as_json).await,
+        Dead::Drop { chosen, yes } => drop_dead(app, chosen, *yes, as_json).await,
     }
 }
 
@@ -152,8 +152,8 @@ async fn replay(
         let Some(dead) = one(app, *entry).await? else { anyhow::bail!(nothing(*entry)) };
         let mut message = dead.message;
         if let Some(text) = headers {
-            let value: Value = serde_json::from_str(text)?;
-            anyhow::ensure!(value.is_object(), "--headers takes a JSON object");
+            crate::args::json_object(text)
+                .map_err(|error| Error::new(ErrorKind::Invalid, format!("read --headers: {error}")))?;
             message.headers = text.to_owned().into();
         }
         if let Some(text) = body {
@@ -167,21 +167,25 @@ async fn replay(
     if edited.is_some() {
         replayed = app.broker().replay(&entries, edited).await?;
     } else {
+        let progress = output::Progress::new("replayed", entries.len());
         for some in entries.chunks(PAGE) {
             replayed += app.broker().replay(some, None).await?;
+            progress.show(replayed);
         }
     }
     report(as_json, "replayed", replayed, entries.len())
 }
 
-async fn drop_dead(app: &App, chosen: &Chosen, force: bool, as_json: bool) -> anyhow::Result<Exit> {
+async fn drop_dead(app: &App, chosen: &Chosen, yes: bool, as_json: bool) -> anyhow::Result<Exit> {
     let entries = chosen.resolve(app).await?;
-    if !force && !output::confirm(&format!("Remove {} dead messages for good?", entries.len()))? {
-        anyhow::bail!("nothing was removed: answer y, or say --force where nobody can answer");
+    if !yes && !entries.is_empty() && !output::confirm(&format!("Remove {} dead messages for good?", entries.len()))? {
+        anyhow::bail!("nothing was removed: answer y, or say --yes where nobody can");
     }
     let mut dropped = 0;
+    let progress = output::Progress::new("dropped", entries.len());
     for some in entries.chunks(PAGE) {
         dropped += app.broker().drop_dead(some).await?;
+        progress.show(dropped);
     }
     report(as_json, "dropped", dropped, entries.len())
 }
@@ -223,11 +227,8 @@ async fn one(app: &App, entry: u64) -> anyhow::Result<Option<DeadEntry>> {
     Ok(app.broker().dead(query).await?.into_iter().find(|dead| dead.entry == entry))
 }
 
-fn nothing(entry: u64) -> celeriac::core::Error {
-    celeriac::core::Error::new(
-        celeriac::core::ErrorKind::NotFound,
-        format!("find the dead message {entry}: `dead list` shows which there are"),
-    )
+fn nothing(entry: u64) -> Error {
+    Error::new(ErrorKind::NotFound, format!("find the dead message {entry}: `dead list` shows which there are"))
 }
 
 fn report(as_json: bool, done: &str, count: u64, asked: usize) -> anyhow::Result<Exit> {

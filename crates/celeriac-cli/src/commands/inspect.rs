@@ -1,13 +1,13 @@
 //! `inspect`: queues, workers and the tasks that wait or run.
 
 use celeriac::{
-    App,
+    App, TaskDefinition,
     core::{Peek, PeekState, Peeked, QueueName, TaskName, Timestamp, WorkerName},
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::{Exit, output};
+use crate::{Exit, Program, output};
 
 /// `inspect …`
 #[derive(Debug, Subcommand)]
@@ -25,6 +25,8 @@ pub(crate) enum Inspect {
     Scheduled(Which),
     /// Tasks that wait for a worker
     Reserved(Which),
+    /// The tasks of this program: what they take, and how they run
+    Registered,
 }
 
 /// Which tasks to list.
@@ -41,14 +43,48 @@ pub(crate) struct Which {
     limit: u64,
 }
 
-pub(crate) async fn run(app: &App, command: &Inspect, as_json: bool) -> anyhow::Result<Exit> {
+pub(crate) async fn run(app: &App, program: &Program, command: &Inspect, as_json: bool) -> anyhow::Result<Exit> {
     match command {
         Inspect::Queues { queues } => self::queues(app, queues, as_json).await,
         Inspect::Workers => workers(app, as_json).await,
         Inspect::Active(which) => tasks(app, PeekState::Held, which, as_json).await,
         Inspect::Scheduled(which) => tasks(app, PeekState::Parked, which, as_json).await,
         Inspect::Reserved(which) => tasks(app, PeekState::Ready, which, as_json).await,
+        Inspect::Registered => registered(app, program, as_json),
     }
+}
+
+fn registered(app: &App, program: &Program, as_json: bool) -> anyhow::Result<Exit> {
+    let queue = |task: &TaskDefinition| {
+        task.options.queue.map_or_else(|| app.settings().route(task.name).to_string(), ToOwned::to_owned)
+    };
+    if as_json {
+        let value: Vec<_> = program
+            .tasks
+            .iter()
+            .map(|task| {
+                let params: Vec<_> = task
+                    .params
+                    .iter()
+                    .map(|it| json!({ "name": it.name, "type": it.rust_type, "optional": it.optional }))
+                    .collect();
+                json!({ "task": task.name, "queue": queue(task), "max_retries": task.options.max_retries, "arguments": params })
+            })
+            .collect();
+        output::json(&value)?;
+    } else if program.tasks.is_empty() {
+        output::line("this program has no tasks of its own; ask the one that runs them")?;
+    } else {
+        output::table(
+            ["TASK", "ARGUMENTS", "QUEUE", "RETRIES"],
+            program.tasks.iter().map(|task| {
+                let params: Vec<_> = task.params.iter().map(|it| format!("{}: {}", it.name, it.rust_type)).collect();
+                let retries = task.options.max_retries.map_or_else(|| "for ever".into(), |max| max.to_string());
+                [task.name.to_owned(), params.join(", "), queue(task), retries]
+            }),
+        )?;
+    }
+    Ok(if program.tasks.is_empty() { Exit::NotFound } else { Exit::Done })
 }
 
 async fn queues(app: &App, names: &[String], as_json: bool) -> anyhow::Result<Exit> {

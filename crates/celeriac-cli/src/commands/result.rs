@@ -41,7 +41,11 @@ pub(crate) async fn show(
     if let (Some(limit), Some(results)) = (wait, app.results())
         && app.clock().timeout(limit, results.wait(id)).await.transpose()?.is_none()
     {
-        anyhow::bail!("task {id} was not done within {} s", limit.as_secs_f64());
+        eprintln!(
+            "task {id} was not done within {} s; `inspect active` and `inspect reserved` tell where it is",
+            limit.as_secs_f64()
+        );
+        return Ok(Exit::TimedOut);
     }
     let Some(meta) = result.meta().await? else {
         return Err(Error::new(

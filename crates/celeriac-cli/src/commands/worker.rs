@@ -10,8 +10,15 @@ use crate::{Exit, Program, args::WorkerArgs};
 pub(crate) async fn run(app: &App, program: &Program, args: &WorkerArgs) -> anyhow::Result<Exit> {
     anyhow::ensure!(
         !program.tasks.is_empty(),
-        "this program has no tasks to run: a worker is a program of your own, \
-         `celeriac_cli::Program::new(\"shop\").tasks(tasks![…]).main()`; see README.md, \"Your own first task\""
+        "this program has no tasks of its own to run. A worker is a program with your tasks in it:\n\n    \
+         use celeriac::prelude::*;\n\n    \
+         #[task]\n    \
+         async fn add(a: i64, b: i64) -> i64 {{ a + b }}\n\n    \
+         fn main() -> std::process::ExitCode {{\n        \
+         celeriac_cli::Program::new(\"shop\").tasks(tasks![add]).main()\n    \
+         }}\n\n\
+         It has this and every other command: `shop worker`, `shop call shop.add --args '[2, 3]'`. \
+         docs/guides/first-task.md goes through it."
     );
     let mut worker = Worker::builder(app.clone())
         .tasks(program.tasks.clone())
