@@ -346,3 +346,21 @@ async fn arguments_from_outside_are_refused_by_name_in_either_form() -> anyhow::
     }
     Ok(())
 }
+
+#[task]
+async fn hangs() {
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_time_limit_of_the_settings_holds_for_tasks_that_say_nothing() -> anyhow::Result<()> {
+    let settings = Settings { task_time_limit: Some(Duration::from_millis(50)), ..Settings::default() };
+    let app = App::connect_with("memory://", settings).await?;
+    let stop = Shutdown::new();
+    let working = tokio::spawn(Worker::builder(app.clone()).tasks(tasks![hangs]).build()?.run(stop.clone()));
+    let error = app.send(hangs()).await?.get_within(30.s()).await.unwrap_err();
+    assert!(error.to_string().contains("TimeLimitExceeded(0.05)"), "{error}");
+    stop.graceful();
+    working.await??;
+    Ok(())
+}
