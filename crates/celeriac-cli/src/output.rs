@@ -74,7 +74,8 @@ pub(crate) fn confirm(question: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// How far a long piece of work is: one line on standard error that is written over, and nothing where no person looks.
+/// How far a long piece of work is: one line on standard error that is written over. Nothing where no person looks, or
+/// where it takes a single step. Dropping it takes the line away.
 pub(crate) struct Progress {
     done: &'static str,
     all: usize,
@@ -82,8 +83,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(done: &'static str, all: usize) -> Self {
-        Self { done, all, shown: io::stderr().is_terminal() }
+    pub(crate) fn new(done: &'static str, all: usize, step: usize) -> Self {
+        Self { done, all, shown: all > step && io::stderr().is_terminal() }
     }
 
     pub(crate) fn show(&self, count: u64) {

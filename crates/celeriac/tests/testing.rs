@@ -158,3 +158,16 @@ async fn a_memory_url_is_an_application_of_its_own() -> anyhow::Result<()> {
     assert_eq!((one.broker().depth(&[]).await?.len(), other.broker().depth(&[]).await?.len()), (1, 0));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_state_that_was_not_handed_in_is_named() -> anyhow::Result<()> {
+    let app = TestApp::new(tasks![flaky]);
+    let sent = app.send(flaky()).await?;
+    assert_eq!(app.drain().await?.failed, 1);
+    let said = sent.get().await.unwrap_err().to_string();
+    assert!(
+        said.ends_with("could not find the state `testing::Runs`: hand it to the worker with `.state(…)`"),
+        "{said}"
+    );
+    Ok(())
+}

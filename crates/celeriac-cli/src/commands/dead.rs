@@ -167,7 +167,7 @@ async fn replay(
     if edited.is_some() {
         replayed = app.broker().replay(&entries, edited).await?;
     } else {
-        let progress = output::Progress::new("replayed", entries.len());
+        let progress = output::Progress::new("replayed", entries.len(), PAGE);
         for some in entries.chunks(PAGE) {
             replayed += app.broker().replay(some, None).await?;
             progress.show(replayed);
@@ -182,11 +182,12 @@ async fn drop_dead(app: &App, chosen: &Chosen, yes: bool, as_json: bool) -> anyh
         anyhow::bail!("nothing was removed: answer y, or say --yes where nobody can");
     }
     let mut dropped = 0;
-    let progress = output::Progress::new("dropped", entries.len());
+    let progress = output::Progress::new("dropped", entries.len(), PAGE);
     for some in entries.chunks(PAGE) {
         dropped += app.broker().drop_dead(some).await?;
         progress.show(dropped);
     }
+    drop(progress);
     report(as_json, "dropped", dropped, entries.len())
 }
 

@@ -3,7 +3,9 @@
 use std::{fmt, ops::Deref, time::Duration};
 
 use celeriac_app::{App, Engines, Settings, StateMap, Task, TaskDefinition};
-use celeriac_core::{BrokerHandle, Clock, Ids, ManualClock, Peek, PeekState, QueueName, Result, Timestamp, Topology};
+use celeriac_core::{
+    BrokerHandle, Clock, Error, ErrorKind, Ids, ManualClock, Peek, PeekState, QueueName, Result, Timestamp, Topology,
+};
 use celeriac_memory::MemoryEngine;
 use celeriac_worker::{Report, Shutdown, Worker};
 use tokio::sync::Mutex;
@@ -18,7 +20,7 @@ use super::{
 const BEGINNING: i64 = 1_893_456_000;
 /// A seed like any other: two runs of a test get the same ids.
 const SEED: u64 = 1;
-/// The most deliveries that one drain takes: a task that sends itself again and again ends there.
+/// The most deliveries that one drain takes.
 const DRAIN_MAX: usize = 100_000;
 
 /// An application in memory, a clock that the test moves, and a worker that runs when it is told to.
@@ -127,15 +129,28 @@ impl TestApp {
     /// countdown, a retry's back-off) goes on waiting: see [`advance`](Self::advance).
     ///
     /// # Errors
-    /// When two tasks have one name.
+    /// When two tasks have one name; `TooLarge` when a hundred thousand were run and there is still more, as when a task
+    /// sends itself again and again.
     pub async fn drain(&self) -> Result<Report> {
+        self.drain_up_to(DRAIN_MAX).await
+    }
+
+    async fn drain_up_to(&self, max: usize) -> Result<Report> {
         let mut whole = Report::default();
-        let mut left = DRAIN_MAX;
+        let mut left = max;
         loop {
             let (report, standing) = self.work(left, false).await?;
             add(&mut whole, &report);
             left = left.saturating_sub(done(&report));
-            if standing == Standing::Done || left == 0 || done(&report) == 0 {
+            if standing == Standing::Done || left == 0 {
+                return Err(Error::new(
+                    ErrorKind::TooLarge,
+                    format!(
+                        "drain the queues: {max} deliveries were taken and there is more; does a task send itself?"
+                    ),
+                ));
+            }
+            if done(&report) == 0 {
                 return Ok(whole);
             }
             // Something may have been sent since the worker found nothing: by a task that was settled before it ran, or
@@ -269,4 +284,27 @@ fn add(whole: &mut Report, part: &Report) {
     whole.revoked += part.revoked;
     whole.buried += part.buried;
     whole.handed_back += part.handed_back;
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_app::{Context, TaskError};
+    use celeriac_macros::task;
+
+    use super::*;
+
+    #[task(crate = crate)]
+    async fn again(ctx: Context) -> Result<(), TaskError> {
+        ctx.send(again()).await?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_task_that_sends_itself_does_not_run_for_ever() {
+        let app = TestApp::new(crate::tasks![again]);
+        app.send(again()).await.unwrap();
+        let error = app.drain_up_to(50).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        assert_eq!(app.sent().len(), 51);
+    }
 }
