@@ -12,11 +12,22 @@ use proc_macro::TokenStream;
 
 /// Makes a task of a function.
 ///
-/// ```ignore
-/// #[task(max_retries = 5, rate_limit = "600/m")]
-/// async fn send_email(mailer: State<Mailer>, to: String, subject: String) -> Result<(), TaskError> { … }
+/// ```
+/// use celeriac::prelude::*;
 ///
+/// # #[derive(Clone)] struct Mailer;
+/// # impl Mailer { async fn send(&self, _: String, _: String) -> std::io::Result<()> { Ok(()) } }
+/// #[task(max_retries = 5, rate_limit = "600/m")]
+/// async fn send_email(mailer: State<Mailer>, to: String, subject: String) -> Result<(), TaskError> {
+///     mailer.send(to, subject).await?;
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> celeriac::Result<()> {
+/// # let app = celeriac::testing::TestApp::new(tasks![send_email]).state(Mailer);
 /// app.send(send_email("ann@example.com".into(), "Hello".into())).await?;
+/// # assert_eq!(app.drain().await?.succeeded, 1);
+/// # Ok(()) }
 /// ```
 ///
 /// Calling it makes a `Signature`; the injected parameters (`State<T>`, `Context`) are left out. `send_email::run(…)`
