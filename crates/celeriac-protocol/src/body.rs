@@ -57,7 +57,7 @@ impl<'a> Body<'a> {
     pub fn keywords(&self) -> Result<Vec<(String, &'a [u8])>> {
         let mut keywords = Vec::new();
         Scanner::new(self.kwargs, "keyword arguments").members(|scanner, name| {
-            keywords.push((name, scanner.slice()?));
+            keywords.push((name.into_owned(), scanner.slice()?));
             Ok(())
         })?;
         Ok(keywords)
@@ -127,7 +127,7 @@ impl Embed {
         scanner.members(|scanner, name| {
             let null = scanner.kind()? == Kind::Null;
             let value = scanner.slice()?;
-            match name.as_str() {
+            match &*name {
                 _ if null => {}
                 "callbacks" => embed.callbacks = signatures(value)?,
                 "errbacks" => embed.errbacks = signatures(value)?,
