@@ -2,7 +2,7 @@
 //!
 //! Known ones are typed; everything else is kept as it came and goes along with retries.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use bytes::Bytes;
 use jiff::{Timestamp, civil, tz::TimeZone};
@@ -185,9 +185,16 @@ impl Headers {
 /// Writes an instant as Python's `isoformat` does: microseconds unless zero, `+00:00`.
 pub fn isoformat(at: Timestamp) -> String {
     let civil = TimeZone::UTC.to_datetime(at);
-    let micros = civil.subsec_nanosecond() / 1_000;
-    let whole = civil.strftime("%Y-%m-%dT%H:%M:%S");
-    if micros == 0 { format!("{whole}+00:00") } else { format!("{whole}.{micros:06}+00:00") }
+    let (date, time, micros) = (civil.date(), civil.time(), civil.subsec_nanosecond() / 1_000);
+    let mut out = String::with_capacity(32);
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{:04}-{:02}-{:02}T", date.year(), date.month(), date.day());
+    let _ = write!(out, "{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second());
+    if micros != 0 {
+        let _ = write!(out, ".{micros:06}");
+    }
+    out.push_str("+00:00");
+    out
 }
 
 fn instant(name: &str, text: &str, zone: &TimeZone) -> Result<Timestamp> {

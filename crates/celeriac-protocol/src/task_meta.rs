@@ -116,7 +116,7 @@ impl TaskMeta {
 
     /// Writes the record.
     pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(160 + self.result.len());
+        let mut out = Vec::with_capacity(256 + self.result.len());
         let mut object = ObjectWriter::new(&mut out);
         object.text("status", Some(self.status.as_str()));
         object.raw("result", &self.result);

@@ -242,6 +242,9 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<()> {
         self.at += 1;
         loop {
+            // To the next byte that means something.
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
             match self.text.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
@@ -263,8 +266,7 @@ impl<'a> Scanner<'a> {
                         _ => return Err(self.malformed("an unknown escape")),
                     }
                 }
-                Some(0..=0x1f) => return Err(self.malformed("a control character in a string")),
-                Some(_) => self.at += 1,
+                Some(_) => return Err(self.malformed("a control character in a string")),
                 None => return Err(self.malformed("the text ends within a string")),
             }
         }
