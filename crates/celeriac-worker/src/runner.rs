@@ -71,8 +71,9 @@ impl Runner {
                 };
                 tell::received(&self.events, &prepared, now);
                 let this = self.clone();
+                // Boxed: what is spawned is moved about a few times, and a run is some kilobytes.
                 runs.spawn(async move {
-                    this.run_one(*prepared).await;
+                    Box::pin(this.run_one(prepared)).await;
                     drop(slot);
                 });
             }
@@ -93,7 +94,7 @@ impl Runner {
         }
     }
 
-    async fn run_one(&self, prepared: Prepared) {
+    async fn run_one(&self, prepared: Box<Prepared>) {
         use std::sync::atomic::Ordering::Relaxed;
         let clock = self.judge.app.clock();
         let tag = prepared.delivery.tag.clone();
