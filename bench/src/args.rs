@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Runs a worker on this file until standard input ends; this program starts itself so
     #[arg(long, hide = true)]
     pub(crate) worker: Option<PathBuf>,
+    /// With `--worker`: sends task events and heartbeats
+    #[arg(long, hide = true)]
+    pub(crate) events: bool,
 }
 
 const HELP: &str = "\

@@ -24,12 +24,13 @@ pub(crate) async fn tell_start() {
 }
 
 /// A worker on the file, until standard input ends.
-pub(crate) async fn work(file: &Path, durability: Durability) -> anyhow::Result<()> {
+pub(crate) async fn work(file: &Path, durability: Durability, events: bool) -> anyhow::Result<()> {
     let app = store::connect(file, durability).await?;
     let stop = Shutdown::new();
     let worker = Worker::builder(app.clone())
         .tasks(tasks![tell_start, tasks::discard, tasks::answer])
         .state(Runs::unmeasured())
+        .events(events)
         .build()?;
     let working = tokio::spawn(worker.run(stop.clone()));
     let input = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
@@ -48,10 +49,20 @@ pub(crate) struct Other {
 impl Other {
     /// Starts it, and returns once it runs tasks.
     pub(crate) async fn start(app: &App, file: &Path, durability: Durability) -> anyhow::Result<Self> {
+        Self::start_with(app, file, durability, &[]).await
+    }
+
+    /// The same, sending events.
+    pub(crate) async fn start_telling(app: &App, file: &Path, durability: Durability) -> anyhow::Result<Self> {
+        Self::start_with(app, file, durability, &["--events"]).await
+    }
+
+    async fn start_with(app: &App, file: &Path, durability: Durability, flags: &[&str]) -> anyhow::Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .arg("--worker")
             .arg(file)
             .args(["--durability", &durability.word().to_lowercase()])
+            .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start a runtime")?;
     if let Some(file) = &args.worker {
-        return runtime.block_on(child::work(file, args.durability));
+        return runtime.block_on(child::work(file, args.durability, args.events));
     }
     let conditions = Conditions::find(&args)?;
     if !args.json {

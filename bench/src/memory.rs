@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> 
 async fn idle(args: &Args, report: &mut Report) -> anyhow::Result<f64> {
     let store = Store::fresh(args)?;
     let app = store.app(args).await?;
-    let other = Other::start(&app, &store.path, args.durability).await?;
+    let other = Other::start_telling(&app, &store.path, args.durability).await?;
     let id = other.id()?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (begun, cpu, slept) = (Instant::now(), cpu_time(&id), times_slept(&id));

@@ -155,7 +155,7 @@ fn hear(conn: &Connection, inbox: Option<&Inbox>, hub: &Hub, stop: &Stop) {
         let now = change_counter(conn);
         if now != seen {
             seen = now;
-            hub.wake(&Touched::everything());
+            hub.look(conn);
         }
     }
 }
