@@ -47,7 +47,7 @@ pub(crate) async fn without_results(args: &Args, report: &mut Report) -> anyhow:
         "Worker, a task that does nothing",
         &worked,
         Some(0.6),
-        "CPU: reading the headers and the body, a future and its limits for each task, beside the writer's thread",
+        "CPU: headers and body are read and a future with its limits is made for each task, beside the writer's thread; it needs a second core",
     );
     report.rate(
         &format!("engine: recv({BATCH}) and settle in a loop"),

@@ -90,7 +90,7 @@ pub(crate) async fn bulk(args: &Args, report: &mut Report) -> anyhow::Result<()>
         &format!("App::send_many({COUNT})"),
         &sent,
         Some(0.6),
-        "the messages are made first, by one thread, and then stored: a wrong one must stop them all",
+        "the messages are made before any is stored, because a wrong one must stop them all: nothing overlaps",
     );
     report.rate(
         "engine: publish, messages made before",
