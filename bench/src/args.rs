@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// How many windows of each kind are measured; the median is told
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     windows: Option<u16>,
+    /// How many tasks the measured worker runs at a time [default: the worker's own]
+    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) slots: Option<u16>,
     /// Runs a worker on this file until standard input ends; this program starts itself so
     #[arg(long, hide = true)]
     pub(crate) worker: Option<PathBuf>,

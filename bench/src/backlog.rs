@@ -27,9 +27,9 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> 
     let (mut worked, mut bare) = (Windows::default(), Windows::default());
     for window in 0..args.windows() {
         report.progress(window, args.windows());
-        let (at_few, ran) = drain::work(&few, WARM_UP, COUNT).await?;
+        let (at_few, ran) = drain::work(args, &few, WARM_UP, COUNT).await?;
         tasks::fill(&few, ran, discarded).await?;
-        let (at_many, ran) = drain::work(&many, WARM_UP, COUNT).await?;
+        let (at_many, ran) = drain::work(args, &many, WARM_UP, COUNT).await?;
         tasks::fill(&many, ran, discarded).await?;
         worked.push(at_many, Some(at_few));
         let at_few = bare_few.drain(COUNT, 512, false)?;

@@ -24,6 +24,8 @@ pub(crate) struct Conditions {
     folder: String,
     /// How long one small write and its flush take, in microseconds.
     flush_micros: f64,
+    /// Of the measured worker; its own default when none.
+    slots: Option<u16>,
     windows: usize,
     quick: bool,
 }
@@ -52,6 +54,7 @@ impl Conditions {
             file_system: file_system(&folder),
             flush_micros: flush(&folder)?,
             folder: folder.display().to_string(),
+            slots: args.slots,
             windows: args.windows(),
             quick: args.quick,
         })

@@ -35,7 +35,7 @@ pub(crate) async fn without_results(args: &Args, report: &mut Report) -> anyhow:
         report.progress(window, windows);
         let ceiling = bare.drain(count, BATCH, false)?;
         bare.fill(&app, ceiling.tasks)?;
-        let (cost, ran) = work(&app, WARM_UP, count).await?;
+        let (cost, ran) = work(args, &app, WARM_UP, count).await?;
         worked.push(cost, Some(ceiling));
         tasks::fill(&app, ran, discarded).await?;
         let cost = engine(&app, count).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn with_results(args: &Args, report: &mut Report) -> anyhow::Re
         report.progress(window, windows);
         let ceiling = bare.drain(count, BATCH, true)?;
         bare.fill(&app, ceiling.tasks)?;
-        let (cost, ran) = work(&app, WARM_UP, count).await?;
+        let (cost, ran) = work(args, &app, WARM_UP, count).await?;
         worked.push(cost, Some(ceiling));
         tasks::fill(&app, ran, answered).await?;
     }
@@ -87,12 +87,14 @@ pub(crate) async fn with_results(args: &Args, report: &mut Report) -> anyhow::Re
 }
 
 /// Runs a worker over the backlog and measures `count` runs after the first `warm_up`. Tells how many it ran in all.
-pub(crate) async fn work(app: &App, warm_up: usize, count: usize) -> anyhow::Result<(Cost, usize)> {
+pub(crate) async fn work(args: &Args, app: &App, warm_up: usize, count: usize) -> anyhow::Result<(Cost, usize)> {
     let runs = Runs::between(warm_up, warm_up + count);
     let stop = Shutdown::new();
-    let worker =
-        Worker::builder(app.clone()).tasks(tasks![tasks::discard, tasks::answer]).state(runs.clone()).build()?;
-    let working = tokio::spawn(worker.run(stop.clone()));
+    let mut worker = Worker::builder(app.clone()).tasks(tasks![tasks::discard, tasks::answer]).state(runs.clone());
+    if let Some(slots) = args.slots {
+        worker = worker.concurrency(slots.into());
+    }
+    let working = tokio::spawn(worker.build()?.run(stop.clone()));
     runs.done().await;
     stop.graceful();
     working.await??;
