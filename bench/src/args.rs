@@ -46,7 +46,7 @@ How to read it:
   CPU        user and system time of the whole process for one task, in microseconds
 
 Examples:
-  celeriac-bench                     everything; a quarter of an hour
+  celeriac-bench                     everything; about ten minutes
   celeriac-bench --quick             a first look
   celeriac-bench drain results       two parts
   celeriac-bench --json >bench.json  for a script; progress goes to standard error";
