@@ -190,12 +190,13 @@ impl App {
                 results.begin_chord(group, *size, expires).await?;
             }
         }
-        let mut rest = plan.publications;
-        let mut accepted = Vec::with_capacity(rest.len());
-        while !rest.is_empty() {
-            let later = rest.split_off(rest.len().min(BATCH_MAX));
-            accepted.extend(self.broker().publish(rest).await?);
-            rest = later;
+        if (1..=BATCH_MAX).contains(&plan.publications.len()) {
+            return self.broker().publish(plan.publications).await;
+        }
+        let mut accepted = Vec::with_capacity(plan.publications.len());
+        let mut rest = plan.publications.into_iter();
+        while rest.len() > 0 {
+            accepted.extend(self.broker().publish(rest.by_ref().take(BATCH_MAX).collect()).await?);
         }
         Ok(accepted)
     }

@@ -29,7 +29,7 @@ impl<'a> Body<'a> {
     ///
     /// Source: Celery 5.7, `celery/app/amqp.py`, `AMQP.as_task_v2`.
     pub fn split(text: &'a [u8]) -> Result<Self> {
-        crate::json::scan::check(text, "body")?;
+        crate::json::scan::check_utf8(text, "body")?;
         let mut scanner = Scanner::new(text, "body");
         scanner.expect(b'[')?;
         let mut part = |kinds: &[Kind], what: &str, last: bool| -> Result<&'a [u8]> {
@@ -41,11 +41,13 @@ impl<'a> Body<'a> {
             scanner.expect(if last { b']' } else { b',' })?;
             Ok(slice)
         };
-        Ok(Self {
+        let body = Self {
             args: part(&[Kind::Array], "the positional arguments, an array", false)?,
             kwargs: part(&[Kind::Object], "the keyword arguments, an object", false)?,
             embed: part(&[Kind::Object, Kind::Null], "callbacks and the like, an object or null", true)?,
-        })
+        };
+        scanner.end()?;
+        Ok(body)
     }
 
     /// The positional arguments one by one, each as its text.
@@ -57,7 +59,7 @@ impl<'a> Body<'a> {
     pub fn keywords(&self) -> Result<Vec<(String, &'a [u8])>> {
         let mut keywords = Vec::new();
         Scanner::new(self.kwargs, "keyword arguments").members(|scanner, name| {
-            keywords.push((name, scanner.slice()?));
+            keywords.push((name.into_owned(), scanner.slice()?));
             Ok(())
         })?;
         Ok(keywords)
@@ -127,7 +129,7 @@ impl Embed {
         scanner.members(|scanner, name| {
             let null = scanner.kind()? == Kind::Null;
             let value = scanner.slice()?;
-            match name.as_str() {
+            match &*name {
                 _ if null => {}
                 "callbacks" => embed.callbacks = signatures(value)?,
                 "errbacks" => embed.errbacks = signatures(value)?,

@@ -93,7 +93,7 @@ impl Event {
         let mut event = Self::new("", 0.0, "", 0, 0);
         Scanner::new(text, "event").members(|scanner, key| {
             let value = scanner.slice()?;
-            match key.as_str() {
+            match &*key {
                 "type" => event.kind = field(&key, value)?,
                 "timestamp" => event.timestamp = field(&key, value)?,
                 "hostname" => event.hostname = field::<Option<String>>(&key, value)?.unwrap_or_default(),
@@ -101,7 +101,7 @@ impl Event {
                 "utcoffset" => event.utcoffset = field::<Option<f64>>(&key, value)?.unwrap_or_default(),
                 "clock" => event.clock = field::<Option<u64>>(&key, value)?.unwrap_or_default(),
                 _ => {
-                    event.fields.insert(key, Bytes::copy_from_slice(value));
+                    event.fields.insert(key.into_owned(), Bytes::copy_from_slice(value));
                 }
             }
             Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Known ones are typed; everything else is kept as it came and goes along with retries.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use bytes::Bytes;
 use jiff::{Timestamp, civil, tz::TimeZone};
@@ -78,43 +78,43 @@ impl Headers {
         if text.len() > HEADERS_BYTES_MAX {
             return Err(ProtocolError::TooLarge { what: "headers", limit: HEADERS_BYTES_MAX });
         }
-        json::scan::check(text, "headers")?;
+        json::scan::check_utf8(text, "headers")?;
         let mut headers = Self::default();
         let mut scanner = Scanner::new(text, "headers");
         scanner.members(|scanner, name| {
             let value = scanner.slice()?;
-            headers.set(name, value)
+            headers.set(&name, value)
         })?;
         scanner.end()?;
         Ok(headers)
     }
 
-    fn set(&mut self, name: String, value: &[u8]) -> Result<()> {
-        match name.as_str() {
-            "task" => self.task = field::<Option<String>>(&name, value)?.unwrap_or_default(),
-            "id" => self.id = field::<Option<String>>(&name, value)?.unwrap_or_default(),
-            "lang" => self.lang = field(&name, value)?,
-            "shadow" => self.shadow = field(&name, value)?,
-            "eta" => self.eta = field(&name, value)?,
-            "expires" => self.expires = field(&name, value)?,
-            "group" => self.group = field(&name, value)?,
-            "group_index" => self.group_index = field(&name, value)?,
-            "retries" => self.retries = field::<Option<u32>>(&name, value)?.unwrap_or_default(),
-            "timelimit" => self.timelimit = field::<Option<_>>(&name, value)?.unwrap_or_default(),
-            "root_id" => self.root_id = field(&name, value)?,
-            "parent_id" => self.parent_id = field(&name, value)?,
-            "argsrepr" => self.argsrepr = field(&name, value)?,
-            "kwargsrepr" => self.kwargsrepr = field(&name, value)?,
-            "origin" => self.origin = field(&name, value)?,
-            "ignore_result" => self.ignore_result = field(&name, value)?,
+    fn set(&mut self, name: &str, value: &[u8]) -> Result<()> {
+        match name {
+            "task" => self.task = text(name, value)?.unwrap_or_default(),
+            "id" => self.id = text(name, value)?.unwrap_or_default(),
+            "lang" => self.lang = text(name, value)?,
+            "shadow" => self.shadow = text(name, value)?,
+            "eta" => self.eta = text(name, value)?,
+            "expires" => self.expires = text(name, value)?,
+            "group" => self.group = text(name, value)?,
+            "group_index" => self.group_index = field(name, value)?,
+            "retries" => self.retries = field::<Option<u32>>(name, value)?.unwrap_or_default(),
+            "timelimit" => self.timelimit = field::<Option<_>>(name, value)?.unwrap_or_default(),
+            "root_id" => self.root_id = text(name, value)?,
+            "parent_id" => self.parent_id = text(name, value)?,
+            "argsrepr" => self.argsrepr = text(name, value)?,
+            "kwargsrepr" => self.kwargsrepr = text(name, value)?,
+            "origin" => self.origin = text(name, value)?,
+            "ignore_result" => self.ignore_result = field(name, value)?,
             "replaced_task_nesting" => {
-                self.replaced_task_nesting = field::<Option<u32>>(&name, value)?.unwrap_or_default();
+                self.replaced_task_nesting = field::<Option<u32>>(name, value)?.unwrap_or_default();
             }
-            "compression" => self.compression = field(&name, value)?,
+            "compression" => self.compression = text(name, value)?,
             "stamped_headers" => self.stamped_headers = Some(raw(value)?),
             "stamps" => self.stamps = Some(raw(value)?),
             _ => {
-                self.custom.insert(name, raw(value)?);
+                self.custom.insert(name.to_owned(), raw(value)?);
             }
         }
         Ok(())
@@ -122,7 +122,8 @@ impl Headers {
 
     /// Writes them as Celery does: known ones in its order, then the custom ones.
     pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(512);
+        // What a first send has without its arguments is some 600 bytes: growing on the way would copy it all.
+        let mut out = Vec::with_capacity(768);
         let mut object = ObjectWriter::new(&mut out);
         object.text("lang", self.lang.as_deref());
         object.text("task", Some(&self.task));
@@ -134,7 +135,10 @@ impl Headers {
         object.number("group_index", self.group_index);
         object.number("retries", Some(i64::from(self.retries)));
         let (hard, soft) = self.timelimit;
-        object.raw("timelimit", format!("[{}, {}]", seconds(hard), seconds(soft)).as_bytes());
+        match (hard, soft) {
+            (None, None) => object.raw("timelimit", b"[null, null]"),
+            _ => object.raw("timelimit", format!("[{}, {}]", seconds(hard), seconds(soft)).as_bytes()),
+        }
         object.text("root_id", self.root_id.as_deref());
         object.text("parent_id", self.parent_id.as_deref());
         object.text("argsrepr", self.argsrepr.as_deref());
@@ -181,9 +185,16 @@ impl Headers {
 /// Writes an instant as Python's `isoformat` does: microseconds unless zero, `+00:00`.
 pub fn isoformat(at: Timestamp) -> String {
     let civil = TimeZone::UTC.to_datetime(at);
-    let micros = civil.subsec_nanosecond() / 1_000;
-    let whole = civil.strftime("%Y-%m-%dT%H:%M:%S");
-    if micros == 0 { format!("{whole}+00:00") } else { format!("{whole}.{micros:06}+00:00") }
+    let (date, time, micros) = (civil.date(), civil.time(), civil.subsec_nanosecond() / 1_000);
+    let mut out = String::with_capacity(32);
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{:04}-{:02}-{:02}T", date.year(), date.month(), date.day());
+    let _ = write!(out, "{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second());
+    if micros != 0 {
+        let _ = write!(out, ".{micros:06}");
+    }
+    out.push_str("+00:00");
+    out
 }
 
 fn instant(name: &str, text: &str, zone: &TimeZone) -> Result<Timestamp> {
@@ -219,6 +230,20 @@ pub(crate) fn field<T: serde::de::DeserializeOwned>(name: &str, value: &[u8]) ->
         }
         ProtocolError::Field { what: "header", name: name.to_owned(), detail }
     })
+}
+
+/// A text or `null`. Most are written without escapes, and are copied as they stand.
+pub(crate) fn text(name: &str, value: &[u8]) -> Result<Option<String>> {
+    if value == b"null" {
+        return Ok(None);
+    }
+    if let [b'"', inner @ .., b'"'] = value
+        && !inner.contains(&b'\\')
+        && let Ok(inner) = std::str::from_utf8(inner)
+    {
+        return Ok(Some(inner.to_owned()));
+    }
+    field(name, value)
 }
 
 /// Keeps a value as it came. `NaN` is no standard JSON: it stays text, checked by the scanner.
@@ -270,8 +295,11 @@ impl<'a> ObjectWriter<'a> {
     }
 
     pub(crate) fn number(&mut self, name: &str, value: Option<i64>) {
-        let text = value.map_or_else(|| "null".to_owned(), |number| number.to_string());
-        self.raw(name, text.as_bytes());
+        match value {
+            None => self.raw(name, b"null"),
+            Some(digit @ 0..=9) => self.key(name).extend(u8::try_from(digit).map(|digit| b'0' + digit)),
+            Some(number) => self.raw(name, number.to_string().as_bytes()),
+        }
     }
 
     pub(crate) fn end(self) {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     error::{ProtocolError, Result},
-    headers::{ObjectWriter, field, raw},
+    headers::{self, ObjectWriter, field, raw},
     json::scan::{self, Scanner},
     limits::HEADERS_BYTES_MAX,
 };
@@ -48,23 +48,25 @@ impl Properties {
         if text.is_empty() {
             return Ok(properties);
         }
-        scan::check(text, "properties")?;
-        Scanner::new(text, "properties").members(|scanner, name| {
+        scan::check_utf8(text, "properties")?;
+        let mut scanner = Scanner::new(text, "properties");
+        scanner.members(|scanner, name| {
             let value = scanner.slice()?;
-            match name.as_str() {
-                "content_type" => properties.content_type = field(&name, value)?,
-                "content_encoding" => properties.content_encoding = field(&name, value)?,
-                "correlation_id" => properties.correlation_id = field(&name, value)?,
-                "reply_to" => properties.reply_to = field(&name, value)?,
+            match &*name {
+                "content_type" => properties.content_type = headers::text(&name, value)?,
+                "content_encoding" => properties.content_encoding = headers::text(&name, value)?,
+                "correlation_id" => properties.correlation_id = headers::text(&name, value)?,
+                "reply_to" => properties.reply_to = headers::text(&name, value)?,
                 "delivery_mode" => properties.delivery_mode = field(&name, value)?,
                 "priority" => properties.priority = field(&name, value)?,
-                "expiration" => properties.expiration = field(&name, value)?,
+                "expiration" => properties.expiration = headers::text(&name, value)?,
                 _ => {
-                    properties.custom.insert(name, raw(value)?);
+                    properties.custom.insert(name.into_owned(), raw(value)?);
                 }
             }
             Ok(())
         })?;
+        scanner.end()?;
         Ok(properties)
     }
 

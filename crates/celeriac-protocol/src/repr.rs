@@ -96,6 +96,13 @@ fn write(value: &Value, out: &mut String, level: usize) {
 fn quoted(text: &str, out: &mut String) {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);
+    // Most texts are printed as they are.
+    if text.len() <= CHARS_MAX && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\' && byte != b'\'')
+    {
+        out.push_str(text);
+        out.push(quote);
+        return;
+    }
     for c in text.chars().take(CHARS_MAX + 1) {
         match c {
             '\\' => out.push_str("\\\\"),

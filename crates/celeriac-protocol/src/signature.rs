@@ -148,12 +148,12 @@ impl Signature {
         scanner.members(|scanner, key| {
             let kind = scanner.kind()?;
             let wrong = |scanner: &Scanner<'_>| scanner.malformed(format!("`{key}` has the wrong type"));
-            match (key.as_str(), kind) {
+            match (&*key, kind) {
                 ("task", JsonKind::String) => signature.task = scanner.decoded_string()?,
                 ("args", JsonKind::Array) => signature.args = Bytes::copy_from_slice(scanner.slice()?),
                 ("kwargs", JsonKind::Object) => signature.kwargs = Bytes::copy_from_slice(scanner.slice()?),
                 ("options", JsonKind::Object) => scanner.members(|scanner, name| {
-                    signature.options.insert(name, Bytes::copy_from_slice(scanner.slice()?));
+                    signature.options.insert(name.into_owned(), Bytes::copy_from_slice(scanner.slice()?));
                     Ok(())
                 })?,
                 ("subtask_type", JsonKind::String) => signature.subtask_type = Some(scanner.decoded_string()?),
@@ -166,7 +166,7 @@ impl Signature {
                 }
                 _ => {
                     let value = Bytes::copy_from_slice(scanner.slice()?);
-                    signature.unknown.insert(key, value);
+                    signature.unknown.insert(key.into_owned(), value);
                 }
             }
             Ok(())

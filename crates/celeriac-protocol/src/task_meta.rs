@@ -91,7 +91,7 @@ impl TaskMeta {
         let mut extended = Extended::default();
         Scanner::new(document, "result document").members(|scanner, key| {
             let value = scanner.slice()?;
-            match key.as_str() {
+            match &*key {
                 "task_id" => meta.task_id = field(&key, value)?,
                 "status" => meta.status = State::parse(&field::<String>(&key, value)?),
                 "result" => meta.result = Bytes::copy_from_slice(value),
@@ -116,7 +116,7 @@ impl TaskMeta {
 
     /// Writes the record.
     pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(160 + self.result.len());
+        let mut out = Vec::with_capacity(256 + self.result.len());
         let mut object = ObjectWriter::new(&mut out);
         object.text("status", Some(self.status.as_str()));
         object.raw("result", &self.result);

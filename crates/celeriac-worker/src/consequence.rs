@@ -21,7 +21,7 @@ use crate::{
 /// A run that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) prepared: Prepared,
+    pub(crate) prepared: Box<Prepared>,
     pub(crate) outcome: Outcome,
     pub(crate) runtime: Duration,
     /// The delivery was settled before the run.

@@ -71,8 +71,9 @@ impl Runner {
                 };
                 tell::received(&self.events, &prepared, now);
                 let this = self.clone();
+                // Boxed: what is spawned is moved about a few times, and a run is some kilobytes.
                 runs.spawn(async move {
-                    this.run_one(*prepared).await;
+                    Box::pin(this.run_one(prepared)).await;
                     drop(slot);
                 });
             }
@@ -93,7 +94,7 @@ impl Runner {
         }
     }
 
-    async fn run_one(&self, prepared: Prepared) {
+    async fn run_one(&self, prepared: Box<Prepared>) {
         use std::sync::atomic::Ordering::Relaxed;
         let clock = self.judge.app.clock();
         let tag = prepared.delivery.tag.clone();
@@ -138,8 +139,11 @@ impl Runner {
         let seconds = |limit: Option<f64>| limit.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
         Request {
             id: delivery.task_id.clone(),
-            // The headers decide: the delivery's name is what the sender told the engine, for people.
-            task: TaskName::new(prepared.definition.name).unwrap_or_else(|_| delivery.task.clone()),
+            // The headers decide: the delivery's name is what the sender told the engine, for people. Mostly it is the same.
+            task: match prepared.definition.name {
+                name if name == delivery.task.as_str() => delivery.task.clone(),
+                name => TaskName::new(name).unwrap_or_else(|_| delivery.task.clone()),
+            },
             queue: delivery.queue.clone(),
             attempt: delivery.tag.attempt,
             retries: headers.retries,

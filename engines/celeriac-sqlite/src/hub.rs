@@ -8,6 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
 use crate::tx::Touched;
@@ -18,6 +19,8 @@ pub(crate) trait Sleeper: Send + Sync {
     fn serves(&self, touched: &Touched) -> bool;
     /// Look again.
     fn wake(&self);
+    /// Whether the file holds anything new for it; in doubt it does. One read, where waking costs a transaction.
+    fn has_reason(&self, conn: &Connection) -> bool;
 }
 
 /// The sleepers of one process.
@@ -65,6 +68,24 @@ impl Hub {
             && self.sleepers.lock().iter().all(|sleeper| sleeper.strong_count() == 0)
     }
 
+    /// The file has changed, and nobody has said how: it may as well have been this process. Wakes those for whom there
+    /// is something in it.
+    pub(crate) fn look(&self, conn: &Connection) {
+        let sleepers: Vec<_> = self.sleepers.lock().iter().filter_map(Weak::upgrade).collect();
+        for sleeper in sleepers.iter().filter(|sleeper| sleeper.has_reason(conn)) {
+            sleeper.wake();
+        }
+        self.wake_readers();
+    }
+
+    /// Wakes everybody who only has to read.
+    fn wake_readers(&self) {
+        self.broadcasts.send_modify(|generation| *generation = generation.wrapping_add(1));
+        for wait in self.waits.lock().values() {
+            wait.notify.notify_waiters();
+        }
+    }
+
     /// Wakes whoever may be concerned.
     pub(crate) fn wake(&self, touched: &Touched) {
         if touched.everything || !touched.queues.is_empty() {
@@ -76,14 +97,14 @@ impl Hub {
                 }
             }
         }
-        if touched.everything || touched.broadcasts {
+        if touched.everything {
+            self.wake_readers();
+            return;
+        }
+        if touched.broadcasts {
             self.broadcasts.send_modify(|generation| *generation = generation.wrapping_add(1));
         }
-        if touched.everything {
-            for wait in self.waits.lock().values() {
-                wait.notify.notify_waiters();
-            }
-        } else if !touched.results.is_empty() {
+        if !touched.results.is_empty() {
             let waits = self.waits.lock();
             if !waits.is_empty() {
                 for wait in touched.results.iter().filter_map(|task_id| waits.get(task_id)) {

@@ -3,7 +3,9 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use celeriac_core::{Error, ErrorKind, Result};
-use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig, params,
+};
 
 use crate::{
     Config,
@@ -59,6 +61,8 @@ fn open(config: &Config) -> Result<Connection> {
     let mut conn = Connection::open_with_flags(&config.path, flags).map_err(explain)?;
     wait_when_busy(&mut conn, config.busy_timeout).map_err(explain)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // Plans depend on the statement alone: otherwise SQLite plans a claim anew whenever its bounds have changed.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(explain)?;
     Ok(conn)
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     fs, io,
+    net::Shutdown,
     os::unix::{
         ffi::OsStrExt,
         fs::{DirBuilderExt, MetadataExt},
@@ -83,11 +84,6 @@ impl Peers {
         self.known = known.into_iter().filter(|peer| self.send(peer, &datagram)).collect();
     }
 
-    /// Makes the listener at `path` look up.
-    pub(crate) fn poke(&mut self, path: &Path) {
-        self.send(path, &[]);
-    }
-
     /// False when nobody is there any more.
     fn send(&self, peer: &Path, datagram: &[u8]) -> bool {
         let Some(socket) = &self.socket else { return false };
@@ -156,6 +152,11 @@ impl Inbox {
         &self.path
     }
 
+    /// What ends the waiting of [`Self::hear`] from another thread. None when the process has no descriptor left.
+    pub(crate) fn deafen(&self) -> Option<Deafen> {
+        self.socket.try_clone().ok().map(Deafen)
+    }
+
     /// Waits for a datagram for as long as `limit`.
     pub(crate) fn hear(&self, limit: Duration) -> Option<Touched> {
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
@@ -172,6 +173,19 @@ impl Drop for Inbox {
         if let Some(folder) = self.path.parent() {
             let _ = fs::remove_dir(folder);
         }
+    }
+}
+
+/// Closes an [`Inbox`] to the world.
+///
+/// By the socket itself and not by a datagram to its path: somebody may have removed the folder, and then a thread that
+/// is to end would sleep to the end of its nap.
+pub(crate) struct Deafen(UnixDatagram);
+
+impl Deafen {
+    pub(crate) fn now(self) {
+        // Fails on a broken socket only, at which nobody waits.
+        let _ = self.0.shutdown(Shutdown::Read);
     }
 }
 
@@ -272,6 +286,22 @@ mod tests {
         let mut peers = Peers::new(short);
         peers.tell(&touched(&["mail"], &[]));
         assert_eq!(inbox.hear(Duration::from_secs(5)), Some(touched(&["mail"], &[])));
+    }
+
+    #[test]
+    fn who_listens_is_ended_also_when_the_folder_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        let inbox = Inbox::bind(&root.path().join("wake")).unwrap();
+        let deafen = inbox.deafen().unwrap();
+        drop(root);
+        let (done, ended) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            inbox.hear(Duration::from_hours(1));
+            done.send(()).unwrap();
+        });
+        deafen.now();
+        ended.recv_timeout(Duration::from_mins(1)).expect("it does not wait for the hour to end");
+        thread.join().unwrap();
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl<'conn> Tx<'conn> {
         Self { conn, counters: None, touched: Touched::default() }
     }
 
+    /// The connection, for what only reads.
+    pub(crate) fn conn(&self) -> &'conn Connection {
+        self.conn
+    }
+
     /// A statement, prepared once for the life of the connection.
     pub(crate) fn statement(&self, sql: &str) -> Outcome<CachedStatement<'conn>> {
         Ok(self.conn.prepare_cached(sql)?)

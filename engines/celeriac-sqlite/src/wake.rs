@@ -27,7 +27,7 @@ use crate::{
     Config,
     hub::Hub,
     open::open_reader,
-    sockets::{Inbox, Peers},
+    sockets::{Deafen, Inbox, Peers},
     tx::Touched,
     writer::join,
 };
@@ -49,7 +49,7 @@ pub(crate) struct Waker {
 /// The thread that listens.
 enum Ear {
     NotYet,
-    Listening { thread: thread::JoinHandle<()>, own: Option<PathBuf> },
+    Listening { thread: thread::JoinHandle<()>, deafen: Option<Deafen> },
     Closed,
 }
 
@@ -94,14 +94,14 @@ impl Waker {
                 }
             }
         });
-        let own = inbox.as_ref().map(|inbox| inbox.path().to_owned());
+        let deafen = inbox.as_ref().and_then(Inbox::deafen);
         let conn = open_reader(&self.config)?;
         let (hub, stop) = (self.hub.clone(), self.stop.clone());
         let thread = thread::Builder::new()
             .name("celeriac-wake".into())
             .spawn(move || hear(&conn, inbox.as_ref(), &hub, &stop))
             .map_err(|error| Error::new(ErrorKind::Unavailable, "start the thread that wakes").with_source(error))?;
-        *ear = Ear::Listening { thread, own };
+        *ear = Ear::Listening { thread, deafen };
         Ok(())
     }
 
@@ -115,12 +115,12 @@ impl Waker {
     /// Stops to listen, and waits for the thread's end. Idempotent.
     pub(crate) fn close(&self) {
         let ear = std::mem::replace(&mut *self.ear.lock(), Ear::Closed);
-        if let Ear::Listening { thread, own } = ear {
+        if let Ear::Listening { thread, deafen } = ear {
             self.stop.told.store(true, Ordering::Release);
             drop(self.stop.lock.lock());
             self.stop.changed.notify_all();
-            if let (Some(peers), Some(own)) = (&self.peers, &own) {
-                peers.lock().poke(own);
+            if let Some(deafen) = deafen {
+                deafen.now();
             }
             join(thread);
         }
@@ -155,7 +155,7 @@ fn hear(conn: &Connection, inbox: Option<&Inbox>, hub: &Hub, stop: &Stop) {
         let now = change_counter(conn);
         if now != seen {
             seen = now;
-            hub.wake(&Touched::everything());
+            hub.look(conn);
         }
     }
 }

@@ -108,11 +108,19 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Outcome<T> + Send + 'static,
     {
+        self.submit(durability, rows, work).await?.answer(what, self).await
+    }
+
+    /// Sends `work` to the thread, without waiting for its answer.
+    pub(crate) async fn submit<T, F>(&self, durability: Durability, rows: usize, work: F) -> Result<Answer<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Outcome<T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         let place = self.reserve().await?;
         place.send(Box::new(Once { durability, rows, work: Some(work), output: None, reply }));
-        let outcome = answer.await.map_err(|_| self.stopped())?;
-        outcome.map_err(|failure| failure.explain(what, &self.path))
+        Ok(Answer(answer))
     }
 
     /// Waits for a place in the queue, so that the sending itself can neither wait nor fail.
@@ -139,6 +147,16 @@ impl Writer {
 
     fn stopped(&self) -> Error {
         Error::new(ErrorKind::Invalid, format!("use the store {}: it is closed", self.path.display()))
+    }
+}
+
+/// What a command that was sent will give.
+pub(crate) struct Answer<T>(oneshot::Receiver<Outcome<T>>);
+
+impl<T> Answer<T> {
+    pub(crate) async fn answer(self, what: &str, writer: &Writer) -> Result<T> {
+        let outcome = self.0.await.map_err(|_| writer.stopped())?;
+        outcome.map_err(|failure| failure.explain(what, &writer.path))
     }
 }
 

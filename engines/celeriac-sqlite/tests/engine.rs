@@ -2,7 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::Permissions,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use celeriac_core::{
     BrokerHandle, Clock, Cursor, ErrorKind, Message, Notice, Priority, Publication, QueueName, Settled, Settlement,
@@ -183,14 +189,38 @@ fn a_file_that_may_only_be_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tasks.db");
     drop(open(&path));
-    let mut permissions = std::fs::metadata(&path).unwrap().permissions();
-    permissions.set_readonly(true);
-    std::fs::set_permissions(&path, permissions).unwrap();
-    if std::fs::OpenOptions::new().append(true).open(&path).is_ok() {
-        // The superuser may write all the same. What SQLite says then is tested beside the errors.
-        return;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+    if std::fs::OpenOptions::new().append(true).open(&path).is_err() {
+        return check_read_only(&path);
     }
-    check_refused(&path, ErrorKind::Denied, "must be allowed to read and write it");
+    // The superuser may write all the same: somebody else has to try, with a program that somebody else may start.
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("this-test");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let output = Command::new(&program)
+        .args(["--exact", "somebody_else", "--ignored", "--nocapture"])
+        .env(FILE, &path)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+const FILE: &str = "CELERIAC_TEST_FILE";
+/// The user that owns nothing.
+const NOBODY: u32 = 65_534;
+
+#[test]
+#[ignore = "a role of the test above"]
+fn somebody_else() {
+    check_read_only(Path::new(&std::env::var_os(FILE).expect("started by the test")));
+}
+
+#[track_caller]
+fn check_read_only(path: &Path) {
+    check_refused(path, ErrorKind::Denied, "must be allowed to read and write it");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Finds the ends of JSON values without building them. Tolerates what Python writes beyond the standard.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use crate::{
     error::{ProtocolError, Result},
@@ -142,13 +142,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the members of an object: `each` is called at the value, with the decoded key.
-    pub fn members(&mut self, mut each: impl FnMut(&mut Self, String) -> Result<()>) -> Result<()> {
+    pub fn members(&mut self, mut each: impl FnMut(&mut Self, Cow<'a, str>) -> Result<()>) -> Result<()> {
         self.expect(b'{')?;
         if self.take(b'}') {
             return Ok(());
         }
         loop {
-            let key = self.decoded_string()?;
+            let key = self.decoded()?;
             self.expect(b':')?;
             each(self, key)?;
             if self.take(b'}') {
@@ -160,19 +160,24 @@ impl<'a> Scanner<'a> {
 
     /// Reads a string and its escapes. Lone surrogates, which Python writes, become U+FFFD.
     pub fn decoded_string(&mut self) -> Result<String> {
+        self.decoded().map(Cow::into_owned)
+    }
+
+    /// The same, borrowed where there is no escape.
+    fn decoded(&mut self) -> Result<Cow<'a, str>> {
+        let text = self.text;
         self.peek();
         let start = self.at;
         if self.text.get(start) != Some(&b'"') {
             return Err(self.malformed("expected a string"));
         }
         self.string()?;
-        let inner =
-            std::str::from_utf8(&self.text[start + 1..self.at - 1]).map_err(|error| ProtocolError::Malformed {
-                what: self.what,
-                offset: start + 1 + error.valid_up_to(),
-                detail: "not UTF-8".into(),
-            })?;
-        Ok(unescape(inner))
+        let inner = std::str::from_utf8(&text[start + 1..self.at - 1]).map_err(|error| ProtocolError::Malformed {
+            what: self.what,
+            offset: start + 1 + error.valid_up_to(),
+            detail: "not UTF-8".into(),
+        })?;
+        Ok(if inner.contains('\\') { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) })
     }
 
     /// Fails unless nothing but white space is left.
@@ -237,6 +242,9 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<()> {
         self.at += 1;
         loop {
+            // To the next byte that means something.
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
             match self.text.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
@@ -258,8 +266,7 @@ impl<'a> Scanner<'a> {
                         _ => return Err(self.malformed("an unknown escape")),
                     }
                 }
-                Some(0..=0x1f) => return Err(self.malformed("a control character in a string")),
-                Some(_) => self.at += 1,
+                Some(_) => return Err(self.malformed("a control character in a string")),
                 None => return Err(self.malformed("the text ends within a string")),
             }
         }
@@ -268,12 +275,19 @@ impl<'a> Scanner<'a> {
 
 /// Checks that `text` is one JSON value in UTF-8, as Python writes them, and nothing else.
 pub fn check(text: &[u8], what: &'static str) -> Result<()> {
-    if let Err(error) = std::str::from_utf8(text) {
-        return Err(ProtocolError::Malformed { what, offset: error.valid_up_to(), detail: "not UTF-8".into() });
-    }
+    check_utf8(text, what)?;
     let mut scanner = Scanner::new(text, what);
     scanner.value()?;
     scanner.end()
+}
+
+/// Checks that `text` is UTF-8, for those who walk over all of it anyway.
+pub fn check_utf8(text: &[u8], what: &'static str) -> Result<()> {
+    std::str::from_utf8(text).map(|_| ()).map_err(|error| ProtocolError::Malformed {
+        what,
+        offset: error.valid_up_to(),
+        detail: "not UTF-8".into(),
+    })
 }
 
 /// True when the text may hold what plain JSON readers refuse or what kombu means differently: bare `NaN` or
@@ -293,9 +307,6 @@ pub fn has_extensions(text: &[u8]) -> bool {
 }
 
 fn unescape(inner: &str) -> String {
-    if !inner.contains('\\') {
-        return inner.to_owned();
-    }
     let mut out = String::with_capacity(inner.len());
     let mut chars = inner.chars();
     let mut high: Option<u32> = None;

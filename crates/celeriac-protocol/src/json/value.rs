@@ -78,7 +78,7 @@ impl Value {
             Kind::Object => {
                 let mut members = Vec::new();
                 scanner.members(|scanner, key| {
-                    members.push((key, Self::read(scanner)?));
+                    members.push((key.into_owned(), Self::read(scanner)?));
                     Ok(())
                 })?;
                 typed(members).map_err(|detail| scanner.malformed(detail))?

@@ -26,6 +26,14 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
 
 /// Writes a string as JSON in ASCII, with its quotes.
 pub fn to_ascii(text: &str, out: &mut Vec<u8>) {
+    // Ids, names and most texts are written as they are.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     // A string always serializes, and a vector always takes it.
     let _ = text.serialize(&mut Serializer::with_formatter(out, Ascii));
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use celeriac_core::{Delivery, DeliveryTag, Message, Priority, QueueName, TaskId, TaskName};
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 
 use super::{
     leases::{Registration, renew},
@@ -50,7 +50,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, consumer: &Registration, turn: usize, limit
     }
     if deliveries.is_empty() {
         // An idle consumer whose lease lapsed held nothing: it is still there.
-        let (next, present) = next_instant(tx, consumer)?;
+        let (next, present) = next_instant(tx.conn(), consumer)?;
         if !present {
             renew(tx, consumer, now)?;
         }
@@ -166,16 +166,32 @@ pub(super) fn message(row: &Row<'_>, first: usize) -> Outcome<Message> {
 }
 
 /// The next due time of the consumer's queues or end of a lease, and whether the consumer itself is in the table.
-fn next_instant(tx: &Tx<'_>, consumer: &Registration) -> Outcome<(Option<i64>, bool)> {
-    let (mut next, present): (Option<i64>, bool) = tx
-        .statement("SELECT min(lease_until), ifnull(max(id = ?), 0) FROM consumers")?
+fn next_instant(conn: &Connection, consumer: &Registration) -> Outcome<(Option<i64>, bool)> {
+    let (mut next, present): (Option<i64>, bool) = conn
+        .prepare_cached("SELECT min(lease_until), ifnull(max(id = ?), 0) FROM consumers")?
         .query_row([consumer.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut due = tx.statement("SELECT min(due) FROM parked WHERE queue = ?")?;
+    let mut due = conn.prepare_cached("SELECT min(due) FROM parked WHERE queue = ?")?;
     for queue in &consumer.queues {
         let due: Option<i64> = due.query_row([&**queue], |row| row.get(0))?;
         next = [next, due].into_iter().flatten().min();
     }
     Ok((next, present))
+}
+
+/// Whether a claim would find or change anything that a consumer does not know, which next looks by itself at `known`.
+pub(super) fn news(conn: &Connection, consumer: &Registration, known: Option<i64>) -> Outcome<bool> {
+    let (next, present) = next_instant(conn, consumer)?;
+    let earlier = next.is_some_and(|next| known.is_none_or(|known| next < known));
+    if earlier || !present {
+        return Ok(true);
+    }
+    let mut waiting = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM waiting WHERE queue = ?)")?;
+    for queue in &consumer.queues {
+        if waiting.query_row([&**queue], |row| row.get(0))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A consumer's queues as text, for the file and for waking.

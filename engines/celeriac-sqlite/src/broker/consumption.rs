@@ -11,10 +11,11 @@ use celeriac_core::{
     Subscription,
 };
 use parking_lot::Mutex;
+use rusqlite::Connection;
 use tokio::sync::Notify;
 
 use super::{
-    claim::{Claimed, claim, queue_texts},
+    claim::{Claimed, claim, news, queue_texts},
     leases::{Registration, Release, release, renew, resubscribe, sweep},
     queues::Known,
     revocations, settle,
@@ -217,6 +218,18 @@ impl Sleeper for Consumption {
     fn wake(&self) {
         self.mailbox.lock().wanted = true;
         self.changed.notify_waiters();
+    }
+
+    fn has_reason(&self, conn: &Connection) -> bool {
+        let known = {
+            let mailbox = self.mailbox.lock();
+            if mailbox.wanted || mailbox.claiming || !mailbox.deliveries.is_empty() {
+                return true;
+            }
+            mailbox.next
+        };
+        // What cannot be read now is the claim's to tell.
+        news(conn, &self.registration(), known).unwrap_or(true)
     }
 }
 

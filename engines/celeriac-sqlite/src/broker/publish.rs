@@ -1,6 +1,6 @@
 //! Puts messages into their queues.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, iter::Peekable, sync::Arc, time::Duration, vec};
 
 use celeriac_core::{Accepted, Publication, Result, TaskId, Unique};
 use rusqlite::{OptionalExtension, params};
@@ -14,13 +14,15 @@ use crate::{
     errors::Outcome,
     layout::{check_size, micros, name},
     tx::Tx,
-    writer::Durability,
+    writer::{Answer, Durability},
 };
 
 /// How many messages of a large batch go into one command, so that others get in between.
 const CHUNK_ROWS: usize = 1_000;
 /// How many bytes go into one command, unless one message alone has more.
 const CHUNK_BYTES: usize = 8 << 20;
+/// How many commands of one batch may be on their way.
+const CHUNKS_SENT_MAX: usize = 4;
 /// How many expired unique keys one command removes.
 const UNIQUE_SWEEP: usize = 100;
 
@@ -29,23 +31,26 @@ pub(super) async fn publish(shared: &Arc<Shared>, batch: Vec<Publication>) -> Re
         check(shared, publication)?;
     }
     let mut accepted = Vec::with_capacity(batch.len());
-    let mut rest = batch;
-    while !rest.is_empty() {
+    // Several chunks are on their way at once, so that they are committed together and the writer has no gaps.
+    let mut sent: VecDeque<Answer<Vec<Accepted>>> = VecDeque::with_capacity(CHUNKS_SENT_MAX);
+    let mut rest = batch.into_iter().peekable();
+    loop {
+        if sent.len() == CHUNKS_SENT_MAX || rest.peek().is_none() {
+            let Some(answer) = sent.pop_front() else { return Ok(accepted) };
+            accepted.append(&mut answer.answer("publish messages", &shared.writer).await?);
+            continue;
+        }
         let (chunk, bytes) = take_chunk(&mut rest);
         let rows = chunk.len();
         let now = shared.now();
         let room = shared.writer.room(bytes).await?;
-        let mut answers = shared
-            .writer
-            .run("publish messages", Durability::Durable, rows, move |tx| {
-                let answers = insert_all(tx, &chunk, now);
-                drop(room);
-                answers
-            })
-            .await?;
-        accepted.append(&mut answers);
+        let work = move |tx: &mut Tx<'_>| {
+            let answers = insert_all(tx, &chunk, now);
+            drop(room);
+            answers
+        };
+        sent.push_back(shared.writer.submit(Durability::Durable, rows, work).await?);
     }
-    Ok(accepted)
 }
 
 /// Refuses what is too large, and keys that could not be shown to a person.
@@ -58,20 +63,17 @@ pub(super) fn check(shared: &Shared, publication: &Publication) -> Result<()> {
 
 const UNIQUE_KEY_BYTES_MAX: usize = 255;
 
-/// Splits the next command's share off the front.
-fn take_chunk(rest: &mut Vec<Publication>) -> (Vec<Publication>, usize) {
+/// Takes the next command's share off the front.
+fn take_chunk(rest: &mut Peekable<vec::IntoIter<Publication>>) -> (Vec<Publication>, usize) {
     let mut bytes = 0;
-    let mut rows = 0;
-    for publication in rest.iter().take(CHUNK_ROWS) {
-        let size = publication.message.len_bytes();
-        if rows > 0 && bytes + size > CHUNK_BYTES {
-            break;
-        }
-        bytes += size;
-        rows += 1;
+    let mut chunk = Vec::with_capacity(rest.len().min(CHUNK_ROWS));
+    while chunk.len() < CHUNK_ROWS {
+        let fits = |next: &Publication| chunk.is_empty() || bytes + next.message.len_bytes() <= CHUNK_BYTES;
+        let Some(next) = rest.next_if(fits) else { break };
+        bytes += next.message.len_bytes();
+        chunk.push(next);
     }
-    let tail = rest.split_off(rows);
-    (std::mem::replace(rest, tail), bytes)
+    (chunk, bytes)
 }
 
 fn insert_all(tx: &mut Tx<'_>, chunk: &[Publication], now: i64) -> Outcome<Vec<Accepted>> {
