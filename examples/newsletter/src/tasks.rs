@@ -28,7 +28,7 @@ pub async fn send_email(
         Errand::Deliver(letter, reader) => {
             let mail = mailer.mail(&send, &letter, &reader);
             if let Err(error) = deliver(&mailer, &store, mail).await {
-                let last = matches!(error.kind(), celeriac::TaskErrorKind::Fatal) || ctx.retries() >= RETRIES;
+                let last = matches!(error.kind(), TaskErrorKind::Fatal) || ctx.retries() >= RETRIES;
                 if !last {
                     return Err(error);
                 }
