@@ -42,7 +42,9 @@ impl Keeper {
                 () = self.stop.cancelled() => return,
                 () = self.clock.sleep(self.every) => {}
             }
-            let held: Vec<DeliveryTag> = self.held.lock().keys().cloned().collect();
+            let mut held: Vec<DeliveryTag> = self.held.lock().keys().cloned().collect();
+            // In order, so that a run with the same seed is the same run.
+            held.sort_unstable_by_key(|tag| (tag.key, tag.attempt));
             match self.consumer.extend(&held).await {
                 Ok(report) => {
                     for tag in report.lost {

@@ -38,6 +38,7 @@ impl Counts {
             revoked: read(&self.revoked),
             buried: read(&self.buried),
             handed_back: read(&self.handed_back),
+            unreturned: 0,
         }
     }
 
