@@ -15,6 +15,7 @@ use crate::{
     finish::{self, Finisher},
     lease::{Held, Keeper},
     prefetch::Prefetch,
+    quarantine::Quarantine,
     runner::Runner,
     shutdown::{Stage, StageWatch},
     tell::Counts,
@@ -273,7 +274,7 @@ impl Life {
     fn begin(worker: &Worker, consumer: ConsumerHandle) -> Result<Self> {
         let app = worker.app.clone();
         let clock = app.clock().clone();
-        let held = Held::default();
+        let (held, early) = (Held::default(), Held::default());
         let prefetch = Arc::new(Prefetch::new(worker.concurrency));
         let pool =
             Arc::new(RustPool::new(app.clone(), worker.registry.clone(), worker.state.clone(), worker.concurrency));
@@ -291,7 +292,9 @@ impl Life {
 
         let keeper = Keeper {
             consumer: consumer.clone(),
+            broker: app.broker().clone(),
             held: held.clone(),
+            early: early.clone(),
             pool: pool.clone(),
             clock: clock.clone(),
             every: worker.lease / 3,
@@ -312,10 +315,12 @@ impl Life {
             consumer: consumer.clone(),
             prefetch: prefetch.clone(),
             held: held.clone(),
+            early,
             worker: worker.name.clone(),
             events: emitter,
             counts: counts.clone(),
             buckets: parking_lot::Mutex::default(),
+            quarantine: Quarantine::default(),
             outcomes: outcomes_in,
             slots: Arc::new(Semaphore::new(worker.concurrency)),
         });
