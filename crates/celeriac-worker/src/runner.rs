@@ -90,6 +90,7 @@ impl Runner {
         let now = self.judge.app.clock().now();
         match decide(delivery, result, &self.registry, now) {
             Decision::GoOn(prepared, result) => {
+                self.counts.succeeded();
                 tracing::info!("Task {}[{}] had succeeded already", prepared.headers.task, prepared.headers.id);
                 let ended = Ended {
                     prepared: *prepared,

@@ -42,6 +42,10 @@ impl Counts {
         }
     }
 
+    pub(crate) fn succeeded(&self) {
+        add(&self.succeeded);
+    }
+
     pub(crate) fn parked(&self) {
         add(&self.parked);
     }

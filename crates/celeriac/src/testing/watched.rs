@@ -2,10 +2,9 @@
 
 use std::{future::poll_fn, pin::pin, task::Poll};
 
-use bytes::Bytes;
 use celeriac_core::{
     Accepted, Broadcast, Broker, BrokerHandle, Capabilities, Consumer, ConsumerHandle, ConsumerInfo, Cursor, DeadEntry,
-    DeadQuery, DeadReason, Delivery, DeliveryTag, LeaseReport, Listener, ListenerHandle, Message, Peek, Peeked,
+    DeadQuery, DeadReason, Delivery, DeliveryTag, LeaseReport, Listener, ListenerHandle, Message, Notice, Peek, Peeked,
     Publication, QueueDepth, QueueName, Result, Revocation, Settled, Settlement, Subscription, TaskId, Topology,
 };
 
@@ -86,12 +85,12 @@ impl Broker for WatchedBroker {
         self.inner.revoked(ids).await
     }
 
-    async fn broadcast(&self, channel: &str, payloads: Vec<Bytes>) -> Result<()> {
-        self.inner.broadcast(channel, payloads).await
+    async fn broadcast(&self, channel: &str, notices: Vec<Notice>) -> Result<()> {
+        self.inner.broadcast(channel, notices).await
     }
 
-    async fn listen(&self, channel: &str, after: Option<Cursor>) -> Result<PassedOn> {
-        Ok(PassedOn(self.inner.listen(channel, after).await?))
+    async fn listen(&self, channel: &str, routing_key: Option<&str>, after: Option<Cursor>) -> Result<PassedOn> {
+        Ok(PassedOn(self.inner.listen(channel, routing_key, after).await?))
     }
 
     async fn close(&self) -> Result<()> {
@@ -128,6 +127,14 @@ impl Consumer for WatchedConsumer {
         })
         .await?;
         Ok(deliveries)
+    }
+
+    async fn subscribe(&self, queues: Vec<QueueName>) -> Result<()> {
+        self.inner.subscribe(queues).await
+    }
+
+    async fn begin(&self, suspects: &[DeliveryTag]) -> Result<()> {
+        self.inner.begin(suspects).await
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {
