@@ -1,7 +1,7 @@
 # The steps of ./test, in order. A step is a function `step_NAME` that fails when its check fails, and a line in
 # `about`. It is sourced, not run.
 
-STEPS=(tools format lint deny test docs architecture browser)
+STEPS=(tools format lint deny test sim docs architecture browser)
 
 about() {
     case "$1" in
@@ -10,6 +10,7 @@ about() {
     lint) echo "clippy, every warning an error" ;;
     deny) echo "licences, bans and sources of everything compiled in" ;;
     test) echo "unit, conformance and multi-process tests" ;;
+    sim) echo "a thousand seeds of the real worker over a simulated engine" ;;
     docs) echo "examples in the documentation" ;;
     architecture) echo "what ARCHITECTURE.md says is absent is absent" ;;
     browser) echo "every page of the newsletter and the job viewer in Chromium" ;;
@@ -58,6 +59,8 @@ step_test() {
         cargo test --workspace --locked --no-fail-fast --lib --bins --tests --examples
     fi
 }
+
+step_sim() { cargo run --locked -p celeriac-sim -- --seeds 0..1000; }
 
 step_docs() { cargo test --workspace --locked --doc; }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use celeriac_core::{MetaWrite, Request, Result, State, TaskId};
+use celeriac_core::{MetaWrite, Request, Result, State, TaskId, fence};
 use celeriac_protocol::{Headers, TaskMeta, json};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -115,7 +115,7 @@ impl Context {
         let write = MetaWrite {
             task_id: self.id().clone(),
             state,
-            attempt: self.attempt(),
+            attempt: fence(self.retries(), self.attempt()),
             document: meta.encode(),
             expires: self.app.result_expiry(),
         };

@@ -92,6 +92,9 @@ macro_rules! __cases {
                 everything_a_lost_consumer_held_comes_back: Broker [lease];
                 nothing_comes_back_before_the_lease_is_over: Broker [lease];
                 each_loss_is_counted: Broker [lease];
+                who_did_not_begin_is_suspected_once_and_never_more: Broker [lease];
+                who_began_and_was_handed_back_begins_anew: Broker [lease];
+                a_run_that_is_lost_counts_though_its_worker_lives: Broker [lease];
                 renewal_keeps_a_delivery: Broker [lease];
                 renewal_covers_what_is_not_named: Broker [lease];
                 a_claim_has_a_full_lease: Broker [lease];
@@ -267,13 +270,14 @@ macro_rules! __cases {
                 parts_may_come_before_the_size_is_said: Results [];
                 a_repeated_part_completes_what_began_late: Results [];
                 beginning_twice_changes_nothing: Results [];
+                the_member_that_claimed_claims_again: Results [];
                 one_caller_claims_the_body: Results [];
                 a_claim_that_is_not_kept_goes_to_the_next: Results [];
                 a_finished_chord_stays_finished: Results [];
                 a_failed_part_counts_as_what_it_is: Results [];
                 chords_are_apart: Results [];
                 racing_members_complete_once: Results [];
-                racing_repeats_complete_once: Results [];
+                racing_repeats_complete_for_one_member: Results [];
                 an_expired_chord_is_removed: Results [];
                 parts_may_be_large_and_no_text: Results [];
             }

@@ -3,7 +3,7 @@
 //! ```text
 //!            recv                     settle
 //!   ready ─────────► held ──┬─ Ack ─────────► gone
-//!     ▲               │     ├─ Requeue ─────► ready (the front)
+//!     ▲               │     ├─ Requeue, Lost ► ready (the front)
 //!     │ lease lapsed  │     ├─ Park(T) ─────► parked ──(T)──► ready
 //!     └───────────────┘     └─ Dead(reason) ► dead set ──(replay)──► ready
 //! ```
@@ -39,7 +39,8 @@ pub struct Delivery {
     pub priority: Priority,
     /// True when an earlier holder did not settle it.
     pub redelivered: bool,
-    /// How many holders were lost with it: what tells poison. Handing it back does not count.
+    /// How many holders were lost with it: what tells poison. Handing it back does not count. The first loss counts whether
+    /// it had begun to run or not; each further one only if that was said by [`Consumer::begin`].
     pub losses: u32,
     /// When it was published first.
     pub published_at: Timestamp,
@@ -56,6 +57,8 @@ pub enum Settlement {
     Ack(DeliveryTag),
     /// Back to the front of its queue, at once. Does not count as a loss.
     Requeue(DeliveryTag),
+    /// Whatever ran it is gone, though the worker is not: back to the front of its queue, and a loss.
+    Lost(DeliveryTag),
     /// Back into the store until an instant, atomically; with other bytes where given (a retry's).
     Park {
         /// The delivery.
@@ -80,7 +83,9 @@ impl Settlement {
     /// The delivery that it settles.
     pub fn tag(&self) -> &DeliveryTag {
         match self {
-            Self::Ack(tag) | Self::Requeue(tag) | Self::Park { tag, .. } | Self::Dead { tag, .. } => tag,
+            Self::Ack(tag) | Self::Requeue(tag) | Self::Lost(tag) | Self::Park { tag, .. } | Self::Dead { tag, .. } => {
+                tag
+            }
         }
     }
 }
@@ -114,6 +119,10 @@ pub trait Consumer: Send + Sync + 'static {
     /// Serves these queues from now on, none to 1,000, in place of the earlier ones. What is held stays held, also from a
     /// queue that is not served any more. A claim under way may still be from the earlier ones.
     fn subscribe(&self, queues: Vec<QueueName>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Says that deliveries begin to run that were lost before, so that losing them again counts against them. Who was
+    /// never lost need not say it: a run costs no step more. Tags of what is not held any more change nothing.
+    fn begin(&self, suspects: &[DeliveryTag]) -> impl Future<Output = Result<()>> + Send;
 
     /// Settles a batch in one step and tells for each, in order, what became of it. Durable when it returns.
     fn settle(&self, batch: Vec<Settlement>) -> impl Future<Output = Result<Vec<Settled>>> + Send;

@@ -115,6 +115,7 @@ handle! {
     ConsumerHandle over Consumer as ErasedConsumer {
         async fn recv<'a>(&self, limit: usize) -> Vec<Delivery>;
         async fn subscribe<'a>(&self, queues: Vec<QueueName>) -> ();
+        async fn begin<'a>(&self, suspects: &'a [DeliveryTag]) -> ();
         async fn settle<'a>(&self, batch: Vec<Settlement>) -> Vec<Settled>;
         async fn extend<'a>(&self, held: &'a [DeliveryTag]) -> LeaseReport;
         async fn close<'a>(&self) -> ();

@@ -40,5 +40,5 @@ pub use ids::{Ids, Priority, QueueName, TaskId, TaskName, WorkerName};
 pub use jiff::Timestamp;
 pub use outcome::{Failure, Outcome};
 pub use pool::{Pool, Request};
-pub use results::{CHORD_CLAIM, ChordPart, Joined, MetaWrite, ResultBackend, Written};
+pub use results::{CHORD_CLAIM, ChordPart, Joined, MetaWrite, ResultBackend, Written, fence};
 pub use revocation::Revocation;

@@ -15,7 +15,7 @@ pub struct MetaWrite {
     pub task_id: TaskId,
     /// The state within `document`, for the engine to act on.
     pub state: State,
-    /// The attempt that writes: a lower one than stored changes nothing.
+    /// Which run of the task writes, as [`fence`] orders them: a lower one than stored changes nothing.
     pub attempt: u32,
     /// The result document in Celery's form (JSON).
     pub document: Bytes,
@@ -52,12 +52,20 @@ pub struct ChordPart {
 pub enum Joined {
     /// Others are still out.
     Waiting,
-    /// All are in, and this caller may send the body: every part in order of its index. Whoever gets this calls
-    /// [`ResultBackend::finish_chord`] once the body is sent; if it does not within the claim (30 s), the next
-    /// caller gets it.
+    /// All are in, and this member's caller may send the body: every part in order of its index. Whoever gets this calls
+    /// [`ResultBackend::finish_chord`] once the body is sent. Until then the same member gets it again whenever it is
+    /// counted again, after a crash or an answer that was lost, and any other one once the claim (30 s) is over.
     Complete(Vec<ChordPart>),
-    /// The body was sent, or somebody is about to.
+    /// The body was sent, or the caller of another member is about to. That one's delivery is not settled before the
+    /// body is sent, so that this one's may be.
     Claimed,
+}
+
+/// Orders the runs of one task: by its retries, then by the claims of its message. A retry may be a new message, whose
+/// claims begin anew.
+pub fn fence(retries: u32, attempt: u32) -> u32 {
+    const ATTEMPTS_MAX: u32 = 0xffff;
+    retries.min(ATTEMPTS_MAX) << 16 | attempt.min(ATTEMPTS_MAX)
 }
 
 /// Remembers what became of tasks.
@@ -89,7 +97,7 @@ pub trait ResultBackend: Send + Sync + 'static {
         expires: Option<Timestamp>,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Counts a part, once for each member however often it is called, and claims the body for one caller when all
+    /// Counts a part, once for each member however often it is called, and claims the body for one member when all
     /// are in.
     fn join(&self, part: ChordPart) -> impl Future<Output = Result<Joined>> + Send;
 

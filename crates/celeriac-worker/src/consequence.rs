@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use celeriac_app::{
     App, body_text,
-    canvas::{Plan, chord_part},
+    canvas::{Plan, Unreached, chord_part, unreached},
 };
 use celeriac_core::{
-    ChordPart, DeadReason, Failure, MetaWrite, Outcome, Publication, Result, Settlement, State, TaskId, Timestamp,
-    WorkerName,
+    ChordPart, DeadReason, Delivery, Failure, Message, MetaWrite, Outcome, Publication, Result, Settlement, State,
+    TaskId, Timestamp, WorkerName, fence,
 };
 use celeriac_protocol::{Body, Embed, ExceptionInfo, Extended, Headers, Signature, TaskMeta, content, isoformat};
 
@@ -35,10 +35,19 @@ pub(crate) struct Consequence {
     pub(crate) metas: Vec<MetaWrite>,
     /// Sent next.
     pub(crate) plan: Plan,
-    /// Counted next, with the body that waits for it.
-    pub(crate) part: Option<(ChordPart, Headers, Box<Signature>)>,
+    /// Counted next.
+    pub(crate) part: Option<Part>,
     /// Settled last.
     pub(crate) settlement: Option<Settlement>,
+}
+
+/// A part in a chord, and what goes on once all are in.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) counted: ChordPart,
+    /// Whose part it is, or of whose failure.
+    pub(crate) headers: Headers,
+    pub(crate) body: Box<Signature>,
 }
 
 /// Works out consequences.
@@ -59,7 +68,7 @@ impl Judge {
         let tag = prepared.delivery.tag.clone();
         match &ended.outcome {
             Outcome::Success { result } => {
-                let embed = embed(prepared)?;
+                let embed = embed(&prepared.delivery, &prepared.headers)?;
                 let plan = match &embed {
                     Some(embed) => self.app.after_success(&prepared.headers, embed, result)?,
                     None => Plan::default(),
@@ -71,7 +80,7 @@ impl Judge {
                         .into_iter()
                         .collect(),
                     plan,
-                    part: part(prepared, embed.as_ref(), State::Success, result.clone()),
+                    part: own_part(&prepared.headers, embed.as_ref(), State::Success, result.clone()),
                     settlement: settle(Settlement::Ack(tag)),
                 })
             }
@@ -85,6 +94,16 @@ impl Judge {
                 let failure = Failure::builtin("TimeoutError", format!("TimeLimitExceeded({})", limit.as_secs_f64()));
                 self.failed(ended, &failure, None, now)
             }
+            Outcome::Reject { requeue: true, .. } if ended.settled_early => Ok(Consequence {
+                plan: Plan { publications: vec![again(prepared, None, None)], ..Plan::default() },
+                ..Consequence::default()
+            }),
+            // At most once was asked for: it has begun, so it is not begun again, and whoever waits hears of it.
+            Outcome::Interrupted if ended.settled_early => {
+                let failure =
+                    Failure::builtin("WorkerLostError", "the worker stopped while it ran, and acks_late is off");
+                self.failed(ended, &failure, None, now)
+            }
             Outcome::Reject { requeue: true, .. } | Outcome::Interrupted => {
                 Ok(Consequence { settlement: settle(Settlement::Requeue(tag)), ..Consequence::default() })
             }
@@ -94,22 +113,35 @@ impl Judge {
                 self.failed(ended, &failure, Some((DeadReason::Rejected, reason.clone())), now)
             }
             Outcome::Ignore => Ok(Consequence { settlement: settle(Settlement::Ack(tag)), ..Consequence::default() }),
-            Outcome::Terminated => self.revoked(prepared, "terminated", now),
-            // Nobody knows what became of it: its lease lapses, and it comes back with a loss counted.
-            Outcome::Lost { .. } => Ok(Consequence::default()),
+            Outcome::Terminated => self.revoked(prepared, "terminated", ended.settled_early, now),
+            // It had been acknowledged: nothing brings it back, and whoever waits hears of it.
+            Outcome::Lost { reason } if ended.settled_early => {
+                self.failed(ended, &Failure::builtin("WorkerLostError", reason.clone()), None, now)
+            }
+            // Back to its queue with a loss counted, as if its worker were gone.
+            Outcome::Lost { .. } => {
+                Ok(Consequence { settlement: Some(Settlement::Lost(tag)), ..Consequence::default() })
+            }
         }
     }
 
-    /// What follows a task that was not run because it was revoked or too late.
-    pub(crate) fn revoked(&self, prepared: &Prepared, why: &str, now: Timestamp) -> Result<Consequence> {
+    /// What follows a task that was not run, or was stopped, because it was revoked or too late.
+    pub(crate) fn revoked(
+        &self,
+        prepared: &Prepared,
+        why: &str,
+        settled_early: bool,
+        now: Timestamp,
+    ) -> Result<Consequence> {
         let exception = ExceptionInfo::new("TaskRevokedError", why, "celery.exceptions").encode();
-        let embed = embed(prepared)?;
-        Ok(Consequence {
+        let embed = embed(&prepared.delivery, &prepared.headers)?;
+        let mut consequence = Consequence {
             metas: self.meta(prepared, State::Revoked, exception.clone(), None, empty(), now).into_iter().collect(),
-            plan: Plan::default(),
-            part: part(prepared, embed.as_ref(), State::Revoked, exception),
-            settlement: Some(Settlement::Ack(prepared.delivery.tag.clone())),
-        })
+            settlement: (!settled_early).then(|| Settlement::Ack(prepared.delivery.tag.clone())),
+            ..Consequence::default()
+        };
+        self.break_off(&mut consequence, &prepared.headers, embed.as_ref(), &State::Revoked, &exception, now)?;
+        Ok(consequence)
     }
 
     /// What follows a delivery that cannot run.
@@ -117,18 +149,78 @@ impl Judge {
         let exception = ExceptionInfo::new(buried.exc_type, &buried.detail, "builtins").encode();
         let id = buried.headers.as_ref().and_then(|headers| TaskId::new(&headers.id).ok());
         let id = id.unwrap_or_else(|| buried.delivery.task_id.clone());
-        let mut meta = TaskMeta::new(id.as_str(), State::Failure, exception);
+        let mut meta = TaskMeta::new(id.as_str(), State::Failure, exception.clone());
         meta.date_done = Some(isoformat(now));
+        let attempt = fence(buried.headers.as_ref().map_or(0, |headers| headers.retries), buried.delivery.tag.attempt);
         let settlement = Settlement::Dead {
             tag: buried.delivery.tag.clone(),
             reason: buried.reason.clone(),
             detail: buried.detail.clone(),
         };
-        Consequence {
-            metas: self.write(id, State::Failure, buried.delivery.tag.attempt, &meta).into_iter().collect(),
+        let mut consequence = Consequence {
+            metas: self.write(id, State::Failure, attempt, &meta).into_iter().collect(),
             settlement: Some(settlement),
             ..Consequence::default()
+        };
+        if let Some(headers) = &buried.headers
+            && let Ok(Some(embed)) = embed(&buried.delivery, headers)
+        {
+            // Whoever waits for what was to follow hears of it. What makes no sense has nothing that could follow.
+            consequence.plan = self.app.after_failure(headers, &embed).unwrap_or_default();
+            let broken = self.break_off(&mut consequence, headers, Some(&embed), &State::Failure, &exception, now);
+            if let Err(error) = broken {
+                tracing::warn!(%error, id = %headers.id, "what was to follow a dead task is not told");
+            }
         }
+        consequence
+    }
+
+    /// Adds what a task's bad end means for those after it: the rest of its chain ends as it did, and so does its part in a
+    /// chord, or that of the chain's last step.
+    fn break_off(
+        &self,
+        consequence: &mut Consequence,
+        headers: &Headers,
+        embed: Option<&Embed>,
+        state: &State,
+        exception: &Bytes,
+        now: Timestamp,
+    ) -> Result<()> {
+        let Some(embed) = embed else { return Ok(()) };
+        consequence.part = own_part(headers, Some(embed), state.clone(), exception.clone());
+        let rest = self.unreached(headers, unreached(&embed.chain)?, state, exception, now);
+        consequence.metas.extend(rest.metas);
+        consequence.part = consequence.part.take().or(rest.part);
+        Ok(())
+    }
+
+    /// The records of tasks that will never run, and the part in a chord that one of them has.
+    pub(crate) fn unreached(
+        &self,
+        headers: &Headers,
+        unreached: Vec<Unreached>,
+        state: &State,
+        exception: &Bytes,
+        now: Timestamp,
+    ) -> Consequence {
+        let mut consequence = Consequence::default();
+        for Unreached { task_id, chord } in unreached {
+            if let Some(place) = chord {
+                let part = ChordPart {
+                    group: place.group,
+                    index: place.index,
+                    task_id: task_id.clone(),
+                    state: state.clone(),
+                    value: exception.clone(),
+                };
+                consequence.part = Some(Part { counted: part, headers: headers.clone(), body: place.body });
+            }
+            let mut meta = TaskMeta::new(task_id.as_str(), state.clone(), exception.clone());
+            meta.date_done = Some(isoformat(now));
+            // The lowest of all: should it run all the same, after a repeat that went better, its own record stands.
+            consequence.metas.extend(self.write(task_id, state.clone(), 0, &meta));
+        }
+        consequence
     }
 
     fn retry_or_fail(
@@ -151,20 +243,11 @@ impl Judge {
                 .collect(),
             ..Consequence::default()
         };
-        let delivery = &prepared.delivery;
         if ended.settled_early {
-            consequence.plan.publications.push(Publication {
-                task_id: delivery.task_id.clone(),
-                task: delivery.task.clone(),
-                queue: delivery.queue.clone(),
-                priority: delivery.priority,
-                due: Some(due),
-                unique: None,
-                message,
-            });
+            consequence.plan.publications.push(again(prepared, Some(due), Some(message)));
         } else {
-            consequence.settlement =
-                Some(Settlement::Park { tag: delivery.tag.clone(), until: due, message: Some(message) });
+            let tag = prepared.delivery.tag.clone();
+            consequence.settlement = Some(Settlement::Park { tag, until: due, message: Some(message) });
         }
         Ok(consequence)
     }
@@ -179,22 +262,11 @@ impl Judge {
         let prepared = &ended.prepared;
         let value = exception(failure);
         // A body that does not parse has nothing that could follow.
-        let embed = embed(prepared).unwrap_or(None);
-        let (plan, fail_too) = match &embed {
+        let embed = embed(&prepared.delivery, &prepared.headers).unwrap_or(None);
+        let plan = match &embed {
             Some(embed) => self.app.after_failure(&prepared.headers, embed)?,
-            None => (Plan::default(), Vec::new()),
+            None => Plan::default(),
         };
-        let mut metas: Vec<MetaWrite> = self
-            .meta(prepared, State::Failure, value.clone(), failure.traceback.clone(), children(&plan), now)
-            .into_iter()
-            .collect();
-        for id in fail_too {
-            // Whoever waits for the end of a chain hears of the failure in its middle.
-            let mut meta = TaskMeta::new(id.as_str(), State::Failure, value.clone());
-            meta.date_done = Some(isoformat(now));
-            meta.traceback.clone_from(&failure.traceback);
-            metas.extend(self.write(id, State::Failure, prepared.delivery.tag.attempt, &meta));
-        }
         let tag = prepared.delivery.tag.clone();
         let dead = dead.or_else(|| {
             prepared
@@ -207,19 +279,17 @@ impl Judge {
             Some((reason, detail)) => Settlement::Dead { tag, reason, detail },
             None => Settlement::Ack(tag),
         };
-        Ok(Consequence {
-            metas,
+        let mut consequence = Consequence {
+            metas: self
+                .meta(prepared, State::Failure, value.clone(), failure.traceback.clone(), children(&plan), now)
+                .into_iter()
+                .collect(),
             plan,
-            part: part(prepared, embed.as_ref(), State::Failure, value),
             settlement: (!ended.settled_early).then_some(settlement),
-        })
-    }
-
-    /// The record of a failure of a chord's body.
-    pub(crate) fn chord_failed(&self, id: TaskId, info: &ExceptionInfo, now: Timestamp) -> Option<MetaWrite> {
-        let mut meta = TaskMeta::new(id.as_str(), State::Failure, info.encode());
-        meta.date_done = Some(isoformat(now));
-        self.write(id, State::Failure, 1, &meta)
+            ..Consequence::default()
+        };
+        self.break_off(&mut consequence, &prepared.headers, embed.as_ref(), &State::Failure, &value, now)?;
+        Ok(consequence)
     }
 
     /// The record that a task has started, where it is tracked.
@@ -253,7 +323,7 @@ impl Judge {
         if self.app.settings().result_extended || state == State::Failure {
             meta.extended = Some(self.extended(prepared));
         }
-        self.write(delivery.task_id.clone(), state, delivery.tag.attempt, &meta)
+        self.write(delivery.task_id.clone(), state, fence(headers.retries, delivery.tag.attempt), &meta)
     }
 
     /// What `result_extended` adds. The arguments are the sender's own text, as in Celery's key-value backends.
@@ -278,31 +348,39 @@ impl Judge {
 }
 
 /// What shall follow a task; none when nothing does, which most bodies say in their last bytes.
-fn embed(prepared: &Prepared) -> Result<Option<Embed>> {
-    let message = &prepared.delivery.message;
-    if message.body.ends_with(NOTHING_FOLLOWS) {
+fn embed(delivery: &Delivery, headers: &Headers) -> Result<Option<Embed>> {
+    if delivery.message.body.ends_with(NOTHING_FOLLOWS) {
         return Ok(None);
     }
-    let parsed = body_text(message, &prepared.headers).and_then(|text| content::split(&text).map(|(_, embed)| embed));
+    let parsed = body_text(&delivery.message, headers).and_then(|text| content::split(&text).map(|(_, embed)| embed));
     let embed = parsed.map_err(|error| {
         celeriac_core::Error::new(
             celeriac_core::ErrorKind::Malformed,
-            format!("read what follows task {}", prepared.delivery.task_id),
+            format!("read what follows task {}", delivery.task_id),
         )
         .with_source(error)
     })?;
     Ok((!embed.is_empty()).then_some(embed))
 }
 
-fn part(
-    prepared: &Prepared,
-    embed: Option<&Embed>,
-    state: State,
-    value: Bytes,
-) -> Option<(ChordPart, Headers, Box<Signature>)> {
+fn own_part(headers: &Headers, embed: Option<&Embed>, state: State, value: Bytes) -> Option<Part> {
     let embed = embed?;
-    let part = chord_part(&prepared.headers, embed, state, value)?;
-    Some((part, prepared.headers.clone(), embed.chord.clone()?))
+    let part = chord_part(headers, embed, state, value)?;
+    Some(Part { counted: part, headers: headers.clone(), body: embed.chord.clone()? })
+}
+
+/// The same task sent once more: how one goes back whose delivery is settled.
+fn again(prepared: &Prepared, due: Option<Timestamp>, message: Option<Message>) -> Publication {
+    let delivery = &prepared.delivery;
+    Publication {
+        task_id: delivery.task_id.clone(),
+        task: delivery.task.clone(),
+        queue: delivery.queue.clone(),
+        priority: delivery.priority,
+        due,
+        unique: None,
+        message: message.unwrap_or_else(|| delivery.message.clone()),
+    }
 }
 
 fn exception(failure: &Failure) -> Bytes {

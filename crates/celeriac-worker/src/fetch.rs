@@ -25,7 +25,10 @@ impl Fetcher {
         let mut back_off = BackOff::new(self.ids.clone());
         while let Some(limit) = stop.run_until_cancelled(self.prefetch.take()).await {
             match stop.run_until_cancelled(self.consumer.recv(limit)).await {
-                None => return,
+                None => {
+                    self.prefetch.give_back(limit);
+                    return;
+                }
                 Some(Ok(batch)) => {
                     back_off.reset();
                     self.prefetch.give_back(limit.saturating_sub(batch.len()));
@@ -35,6 +38,7 @@ impl Fetcher {
                     }
                     self.held.lock().extend(batch.iter().map(|it| (it.tag.clone(), it.task_id.clone())));
                     if self.out.send(batch).await.is_err() {
+                        // The runner is gone: so is the worker.
                         return;
                     }
                 }

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use celeriac_app::canvas::{ChordEnd, Plan};
-use celeriac_core::{ConsumerHandle, Joined, MetaWrite, Result, Settlement};
+use celeriac_core::{ConsumerHandle, Joined, MetaWrite, Result, Settlement, State};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    consequence::{Consequence, Judge},
+    consequence::{Consequence, Judge, Part},
     lease::Held,
     prefetch::Prefetch,
     worker::BackOff,
@@ -114,28 +114,34 @@ impl Finisher {
     }
 
     /// Counts a part, and goes on with the chord when it was the last.
+    ///
+    /// The chord is finished when all that follows is done. A crash before that leaves it to this very part: its delivery
+    /// is not settled yet, comes back, and claims the chord again.
     async fn join(&self, part: &Part) -> Result<()> {
-        let (part, headers, body) = part;
+        let Part { counted, headers, body } = part;
         let Some(results) = self.judge.app.results() else { return Ok(()) };
-        let group = part.group.clone();
-        let Joined::Complete(parts) = results.join(part.clone()).await? else { return Ok(()) };
+        let group = counted.group.clone();
+        let Joined::Complete(parts) = results.join(counted.clone()).await? else { return Ok(()) };
         match self.judge.app.chord_end(headers, body, &parts)? {
             ChordEnd::Body(plan) => {
                 self.judge.app.dispatch(plan).await?;
             }
-            ChordEnd::Failed { task_id, exception, plan } => {
+            ChordEnd::Failed { exception, plan, unreached } => {
                 let now = self.judge.app.clock().now();
-                if let Some(meta) = self.judge.chord_failed(task_id, &exception, now) {
-                    results.store(vec![meta]).await?;
+                let failed = self.judge.unreached(headers, unreached, &State::Failure, &exception.encode(), now);
+                if !failed.metas.is_empty() {
+                    results.store(failed.metas).await?;
                 }
                 self.judge.app.dispatch(plan).await?;
+                // The body may be a part of another chord, as deep as a canvas may be nested.
+                if let Some(outer) = failed.part {
+                    Box::pin(self.join(&outer)).await?;
+                }
             }
         }
         results.finish_chord(&group).await
     }
 }
-
-type Part = (celeriac_core::ChordPart, celeriac_protocol::Headers, Box<celeriac_protocol::Signature>);
 
 /// The consequences of a batch, step by step.
 struct Batch {

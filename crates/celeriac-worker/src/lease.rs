@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
-use celeriac_core::{Clock, ConsumerHandle, DeliveryTag, Error, ErrorKind, Pool as _, Result, TaskId};
+use celeriac_core::{
+    BrokerHandle, Clock, ConsumerHandle, DeliveryTag, Error, ErrorKind, Pool as _, Result, Revocation, TaskId,
+};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +16,10 @@ pub(crate) type Held = Arc<Mutex<HashMap<DeliveryTag, TaskId>>>;
 /// Keeps one consumer's lease.
 pub(crate) struct Keeper {
     pub(crate) consumer: ConsumerHandle,
+    pub(crate) broker: BrokerHandle,
     pub(crate) held: Held,
+    /// Those that were settled before their run: no lease tells of their revocation.
+    pub(crate) early: Held,
     pub(crate) pool: Arc<RustPool>,
     pub(crate) clock: Clock,
     /// Three renewals fit into one lease: two may fail.
@@ -42,7 +47,9 @@ impl Keeper {
                 () = self.stop.cancelled() => return,
                 () = self.clock.sleep(self.every) => {}
             }
-            let held: Vec<DeliveryTag> = self.held.lock().keys().cloned().collect();
+            let mut held: Vec<DeliveryTag> = self.held.lock().keys().cloned().collect();
+            // In order, so that a run with the same seed is the same run.
+            held.sort_unstable_by_key(|tag| (tag.key, tag.attempt));
             match self.consumer.extend(&held).await {
                 Ok(report) => {
                     for tag in report.lost {
@@ -52,13 +59,37 @@ impl Keeper {
                         }
                     }
                     for (tag, revocation) in report.revoked {
-                        if revocation.terminate && revocation.attempt.is_none_or(|attempt| attempt == tag.attempt) {
-                            self.pool.terminate(&revocation.task_id, tag.attempt);
-                        }
+                        self.terminate(&revocation, &tag);
                     }
                 }
                 Err(error) => tracing::warn!(%error, "the lease was not renewed; trying again"),
             }
+            self.look_after_early().await;
+        }
+    }
+
+    async fn look_after_early(&self) {
+        let mut early: Vec<_> = self.early.lock().iter().map(|(tag, id)| (id.clone(), tag.clone())).collect();
+        if early.is_empty() {
+            return;
+        }
+        early.sort_unstable_by_key(|(_, tag)| (tag.key, tag.attempt));
+        let ids: Vec<TaskId> = early.iter().map(|(id, _)| id.clone()).collect();
+        match self.broker.revoked(&ids).await {
+            Ok(facts) => {
+                for ((_, tag), fact) in early.iter().zip(facts) {
+                    if let Some(fact) = fact {
+                        self.terminate(&fact, tag);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "revocations were not looked up; trying again"),
+        }
+    }
+
+    fn terminate(&self, revocation: &Revocation, tag: &DeliveryTag) {
+        if revocation.terminate && revocation.attempt.is_none_or(|attempt| attempt == tag.attempt) {
+            self.pool.terminate(&revocation.task_id, tag.attempt);
         }
     }
 

@@ -22,6 +22,7 @@ mod finish;
 mod lease;
 mod pool;
 pub mod prefetch;
+mod quarantine;
 mod rate;
 mod retry;
 mod runner;

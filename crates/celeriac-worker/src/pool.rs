@@ -48,7 +48,7 @@ impl RustPool {
 
     /// Puts every run down: each ends as [`Outcome::Interrupted`].
     pub(crate) fn interrupt_all(&self) {
-        for stop in self.running.lock().values() {
+        for stop in self.stops() {
             stop.ask.cancel();
             stop.interrupt.cancel();
         }
@@ -56,9 +56,16 @@ impl RustPool {
 
     /// Tells every run to stop by itself.
     pub(crate) fn ask_all(&self) {
-        for stop in self.running.lock().values() {
+        for stop in self.stops() {
             stop.ask.cancel();
         }
+    }
+
+    /// All runs, in order, so that a run of the worker with the same seed is the same run.
+    fn stops(&self) -> Vec<Stop> {
+        let mut stops: Vec<_> = self.running.lock().iter().map(|(key, stop)| (key.clone(), stop.clone())).collect();
+        stops.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        stops.into_iter().map(|(_, stop)| stop).collect()
     }
 
     /// Drops a run whose lease is lost: whatever it gives is nobody's any more.

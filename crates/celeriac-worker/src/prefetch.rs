@@ -50,6 +50,12 @@ impl Prefetch {
         self.credit.add_permits(count);
     }
 
+    /// What was taken and has not been given back.
+    pub(crate) fn unreturned(&self) -> i64 {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        count(self.size.load(Ordering::Relaxed)) - count(self.credit.available_permits())
+    }
+
     /// Sets the allowance for a measured rate.
     pub(crate) fn adapt(&self, tasks_per_second: f64) {
         let wanted = self.slots + allowance(tasks_per_second);

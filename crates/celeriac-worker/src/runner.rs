@@ -1,9 +1,14 @@
 //! Decides on deliveries and runs those that may run, a slot each.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use celeriac_app::Registry;
-use celeriac_core::{ConsumerHandle, Delivery, Outcome, Pool as _, Request, Settlement, TaskName, WorkerName};
+use celeriac_core::{
+    ConsumerHandle, Delivery, DeliveryTag, Outcome, Pool as _, Request, Settled, Settlement, State, TaskId, TaskName,
+    Timestamp, WorkerName,
+};
+use celeriac_protocol::TaskMeta;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -14,9 +19,11 @@ use crate::{
     events::Emitter,
     lease::Held,
     prefetch::Prefetch,
+    quarantine::{LOSSES_ALONE, Quarantine},
     rate::Buckets,
     strategy::{Decision, Prepared, decide},
     tell::{self, Counts},
+    worker::BackOff,
 };
 
 /// What every run shares.
@@ -28,10 +35,13 @@ pub(crate) struct Runner {
     pub(crate) consumer: ConsumerHandle,
     pub(crate) prefetch: Arc<Prefetch>,
     pub(crate) held: Held,
+    /// Those that were settled before their run, and run.
+    pub(crate) early: Held,
     pub(crate) worker: WorkerName,
     pub(crate) events: Arc<Emitter>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) buckets: Mutex<Buckets>,
+    pub(crate) quarantine: Quarantine,
     pub(crate) outcomes: mpsc::Sender<Consequence>,
     pub(crate) slots: Arc<Semaphore>,
 }
@@ -42,17 +52,56 @@ impl Runner {
     pub(crate) async fn run(self: Arc<Self>, mut deliveries: mpsc::Receiver<Vec<Delivery>>, stop: CancellationToken) {
         let runs = TaskTracker::new();
         while let Some(batch) = deliveries.recv().await {
+            let mut results = self.results_of(&batch).await;
             for delivery in batch {
-                self.take(delivery, &runs, &stop).await;
+                let result = results.remove(&delivery.task_id);
+                self.take(delivery, result, &runs, &stop).await;
             }
         }
         runs.close();
         runs.wait().await;
     }
 
-    async fn take(self: &Arc<Self>, delivery: Delivery, runs: &TaskTracker, stop: &CancellationToken) {
+    /// The results of those whose holder was lost after they had succeeded. One look for a batch, and none where nothing was
+    /// redelivered.
+    async fn results_of(&self, batch: &[Delivery]) -> HashMap<TaskId, Bytes> {
+        let redelivered: Vec<_> = batch.iter().filter(|it| it.redelivered).collect();
+        let ids: Vec<_> = redelivered.iter().map(|it| it.task_id.clone()).collect();
+        let Some(results) = self.judge.app.results().filter(|_| !ids.is_empty()) else { return HashMap::new() };
+        match results.fetch(&ids).await {
+            Ok(documents) => {
+                let found = redelivered.iter().zip(documents);
+                found.filter_map(|(it, found)| Some((it.task_id.clone(), success_of(it, &found?)?))).collect()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the records of redelivered tasks were not read: those that had succeeded run again");
+                HashMap::new()
+            }
+        }
+    }
+
+    async fn take(
+        self: &Arc<Self>,
+        delivery: Delivery,
+        result: Option<Bytes>,
+        runs: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
         let now = self.judge.app.clock().now();
-        match decide(delivery, &self.registry, now) {
+        match decide(delivery, result, &self.registry, now) {
+            Decision::GoOn(prepared, result) => {
+                self.counts.succeeded();
+                tracing::info!("Task {}[{}] had succeeded already", prepared.headers.task, prepared.headers.id);
+                let ended = Ended {
+                    prepared,
+                    outcome: Outcome::Success { result },
+                    runtime: Duration::ZERO,
+                    settled_early: false,
+                };
+                let consequence =
+                    self.judge.ended(&ended, now).unwrap_or_else(|error| bury(&ended.prepared, &error, false));
+                self.send(consequence).await;
+            }
             Decision::Run(prepared) => {
                 let definition = &prepared.definition;
                 let limited =
@@ -62,6 +111,15 @@ impl Runner {
                     let tag = prepared.delivery.tag.clone();
                     return self.settle(Settlement::Park { tag, until: turn, message: None }).await;
                 }
+                let inside = (prepared.delivery.losses >= LOSSES_ALONE).then(|| self.quarantine.enter(now)).transpose();
+                let inside = match inside {
+                    Ok(inside) => inside,
+                    Err(later) => {
+                        self.counts.parked();
+                        let tag = prepared.delivery.tag.clone();
+                        return self.settle(Settlement::Park { tag, until: later, message: None }).await;
+                    }
+                };
                 let slot = match stop.run_until_cancelled(self.slots.clone().acquire_owned()).await {
                     Some(Ok(slot)) if !stop.is_cancelled() => slot,
                     _ => {
@@ -70,11 +128,11 @@ impl Runner {
                     }
                 };
                 tell::received(&self.events, &prepared, now);
-                let this = self.clone();
+                let (this, stop) = (self.clone(), stop.clone());
                 // Boxed: what is spawned is moved about a few times, and a run is some kilobytes.
                 runs.spawn(async move {
-                    Box::pin(this.run_one(prepared)).await;
-                    drop(slot);
+                    Box::pin(this.run_one(prepared, &stop)).await;
+                    drop((slot, inside));
                 });
             }
             Decision::Park(delivery, until) => {
@@ -83,8 +141,10 @@ impl Runner {
             }
             Decision::Revoke(prepared, why) => {
                 tell::revoked(&self.events, &self.counts, &prepared, why, now);
-                let consequence =
-                    self.judge.revoked(&prepared, why, now).unwrap_or_else(|error| bury(&prepared, &error));
+                let consequence = self
+                    .judge
+                    .revoked(&prepared, why, false, now)
+                    .unwrap_or_else(|error| bury(&prepared, &error, false));
                 self.send(consequence).await;
             }
             Decision::Bury(buried) => {
@@ -94,20 +154,23 @@ impl Runner {
         }
     }
 
-    async fn run_one(&self, prepared: Box<Prepared>) {
+    async fn run_one(&self, prepared: Box<Prepared>, stop: &CancellationToken) {
         use std::sync::atomic::Ordering::Relaxed;
         let clock = self.judge.app.clock();
         let tag = prepared.delivery.tag.clone();
-        let mut settled_early = false;
-        if !prepared.definition.options.acks_late {
-            // The task asked for it: at most once. When even this fails, it is not run here.
-            match self.consumer.settle(vec![Settlement::Ack(tag.clone())]).await {
-                Ok(_) => settled_early = true,
-                Err(error) => {
-                    tracing::warn!(%error, id = %prepared.headers.id, "not settled early: it runs late-acked");
-                }
-            }
+        if prepared.delivery.losses > 0 && !self.say_that_it_begins(&prepared, stop).await {
+            self.counts.handed_back();
+            return self.settle(Settlement::Requeue(tag)).await;
         }
+        let settled_early = match self.settle_early(&prepared, stop).await {
+            Early::NotAsked => false,
+            Early::Settled => true,
+            Early::NotOurs => return self.let_go(&tag),
+            Early::Stopped => {
+                self.counts.handed_back();
+                return self.settle(Settlement::Requeue(tag)).await;
+            }
+        };
         let started = clock.now();
         tell::started(&self.events, &prepared, started);
         if (prepared.definition.options.track_started || self.judge.app.settings().task_track_started)
@@ -123,13 +186,66 @@ impl Runner {
         let now = clock.now();
         let runtime = Duration::try_from(now.duration_since(started)).unwrap_or_default();
         let ended = Ended { prepared, outcome, runtime, settled_early };
-        let consequence = self.judge.ended(&ended, now).unwrap_or_else(|error| bury(&ended.prepared, &error));
+        let consequence =
+            self.judge.ended(&ended, now).unwrap_or_else(|error| bury(&ended.prepared, &error, settled_early));
         tell::ended(&self.events, &self.counts, &ended, wait_of(&ended.outcome, &consequence, now), now);
         if settled_early {
-            self.held.lock().remove(&tag);
+            self.early.lock().remove(&tag);
             self.prefetch.give_back(1);
         }
         self.send(consequence).await;
+    }
+
+    /// Says that a suspect begins, before it does. False when the worker stops before it could be said.
+    async fn say_that_it_begins(&self, prepared: &Prepared, stop: &CancellationToken) -> bool {
+        let mut back_off = BackOff::new(self.judge.app.ids().clone());
+        while let Err(error) = self.consumer.begin(std::slice::from_ref(&prepared.delivery.tag)).await {
+            let wait = back_off.next();
+            tracing::warn!(%error, ?wait, id = %prepared.headers.id, "not said that a lost task begins again; trying again");
+            if stop.run_until_cancelled(self.judge.app.clock().sleep(wait)).await.is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Settles a delivery before its run, where its task asks for that: then it begins at most once.
+    ///
+    /// An answer that was lost is asked for again. Then a stale one most likely means that the first had taken effect, and
+    /// the task is here and nowhere else.
+    async fn settle_early(&self, prepared: &Prepared, stop: &CancellationToken) -> Early {
+        if prepared.definition.options.acks_late {
+            return Early::NotAsked;
+        }
+        let tag = &prepared.delivery.tag;
+        let mut back_off = BackOff::new(self.judge.app.ids().clone());
+        let mut asked_before = false;
+        loop {
+            match self.consumer.settle(vec![Settlement::Ack(tag.clone())]).await {
+                Ok(settled) if asked_before || settled == [Settled::Done] => {
+                    // No longer held, but its credit is not back before its end: nothing is hoarded.
+                    if let Some(id) = self.held.lock().remove(tag) {
+                        self.early.lock().insert(tag.clone(), id);
+                    }
+                    return Early::Settled;
+                }
+                Ok(_) => return Early::NotOurs,
+                Err(error) => {
+                    asked_before = true;
+                    let wait = back_off.next();
+                    tracing::warn!(%error, ?wait, id = %prepared.headers.id, "not settled before its run; trying again");
+                    if stop.run_until_cancelled(self.judge.app.clock().sleep(wait)).await.is_none() {
+                        return Early::Stopped;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets a delivery that is not this worker's any more.
+    fn let_go(&self, tag: &DeliveryTag) {
+        self.held.lock().remove(tag);
+        self.prefetch.give_back(1);
     }
 
     fn request(&self, prepared: &Prepared) -> Request {
@@ -165,8 +281,27 @@ impl Runner {
     }
 }
 
+/// The value that a record has, if this very delivery succeeded: one that is older than its message is of an earlier task of
+/// the same id.
+fn success_of(delivery: &Delivery, document: &[u8]) -> Option<Bytes> {
+    let meta = TaskMeta::parse(document).ok()?;
+    let done: Timestamp = meta.date_done?.parse().ok()?;
+    (meta.status == State::Success && done >= delivery.published_at).then_some(meta.result)
+}
+
+/// Whether a delivery was settled before its run.
+enum Early {
+    /// Its task did not ask for it.
+    NotAsked,
+    Settled,
+    /// Its lease was lost: another worker has it.
+    NotOurs,
+    /// The worker stops, and it has not begun.
+    Stopped,
+}
+
 /// How long until it runs again, when it does.
-fn wait_of(outcome: &Outcome, consequence: &Consequence, now: celeriac_core::Timestamp) -> Option<Duration> {
+fn wait_of(outcome: &Outcome, consequence: &Consequence, now: Timestamp) -> Option<Duration> {
     if !matches!(outcome, Outcome::Retryable(_) | Outcome::Retry { .. }) {
         return None;
     }
@@ -178,15 +313,13 @@ fn wait_of(outcome: &Outcome, consequence: &Consequence, now: celeriac_core::Tim
     due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default())
 }
 
-/// A task whose message cannot be followed up: into the dead set.
-fn bury(prepared: &Prepared, error: &celeriac_core::Error) -> Consequence {
+/// A task whose message cannot be followed up: into the dead set, if there is still a delivery.
+fn bury(prepared: &Prepared, error: &celeriac_core::Error, settled_early: bool) -> Consequence {
     tracing::error!(%error, id = %prepared.headers.id, "what follows a task cannot be worked out");
-    Consequence {
-        settlement: Some(Settlement::Dead {
-            tag: prepared.delivery.tag.clone(),
-            reason: celeriac_core::DeadReason::Malformed,
-            detail: error.to_string(),
-        }),
-        ..Consequence::default()
-    }
+    let settlement = Settlement::Dead {
+        tag: prepared.delivery.tag.clone(),
+        reason: celeriac_core::DeadReason::Malformed,
+        detail: error.to_string(),
+    };
+    Consequence { settlement: (!settled_early).then_some(settlement), ..Consequence::default() }
 }

@@ -86,6 +86,7 @@ impl StageWatch {
                 return stage;
             }
             tokio::select! {
+                biased;
                 // The sender lives in `self`: it cannot be gone.
                 _ = self.stage.changed() => {}
                 quit = Signals::next(&mut self.signals) => {

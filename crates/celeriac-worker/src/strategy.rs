@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use celeriac_app::{Registry, TaskDefinition};
 use celeriac_core::{DeadReason, Delivery, Timestamp};
 use celeriac_protocol::Headers;
 use jiff::tz::TimeZone;
+
+use crate::quarantine::LOSSES_MAX;
 
 /// A delivery with its headers read and its task found.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(crate) struct Prepared {
 pub(crate) enum Decision {
     /// Run it.
     Run(Box<Prepared>),
+    /// An earlier holder was lost after it had stored this result: only what follows is left to do.
+    GoOn(Box<Prepared>, Bytes),
     /// Not yet: back into the store until then.
     Park(Box<Delivery>, Timestamp),
     /// Not at all: it was revoked, or is too late. The word is Celery's.
@@ -39,13 +44,11 @@ pub(crate) struct Buried {
     pub(crate) exc_type: &'static str,
 }
 
-/// A delivery that took so many holders down is poison.
-pub(crate) const LOSSES_MAX: u32 = 3;
 /// What is due within this time is held instead of parked.
 const NEAR: Duration = Duration::from_millis(5);
 
-/// Says what to do with a delivery.
-pub(crate) fn decide(delivery: Delivery, registry: &Registry, now: Timestamp) -> Decision {
+/// Says what to do with a delivery. `result` is what is stored of a redelivered one that has succeeded.
+pub(crate) fn decide(delivery: Delivery, result: Option<Bytes>, registry: &Registry, now: Timestamp) -> Decision {
     let bury = |delivery, headers, reason, exc_type, detail| {
         Decision::Bury(Box::new(Buried { delivery, headers, reason, detail, exc_type }))
     };
@@ -58,14 +61,17 @@ pub(crate) fn decide(delivery: Delivery, registry: &Registry, now: Timestamp) ->
         }
         Err(error) => return bury(delivery, None, DeadReason::Malformed, "ValueError", error.to_string()),
     };
-    if delivery.losses >= LOSSES_MAX {
-        let detail = format!("{} workers were lost while they held it", delivery.losses);
-        return bury(delivery, Some(headers), DeadReason::Poison, "WorkerLostError", detail);
-    }
     let Some(definition) = registry.get(&headers.task).cloned() else {
         let detail = format!("no task named `{}` is registered in this worker", headers.task);
         return bury(delivery, Some(headers), DeadReason::UnknownTask, "NotRegistered", detail);
     };
+    if let Some(result) = result {
+        return Decision::GoOn(Box::new(Prepared { delivery, headers, definition }), result);
+    }
+    if delivery.losses >= LOSSES_MAX {
+        let detail = format!("{} workers were lost while they ran it", delivery.losses);
+        return bury(delivery, Some(headers), DeadReason::Poison, "WorkerLostError", detail);
+    }
     let (eta, expires) = match (headers.eta_at(&TimeZone::UTC), headers.expires_at(&TimeZone::UTC)) {
         (Ok(eta), Ok(expires)) => (eta, expires),
         (Err(error), _) | (_, Err(error)) => {

@@ -38,7 +38,12 @@ impl Counts {
             revoked: read(&self.revoked),
             buried: read(&self.buried),
             handed_back: read(&self.handed_back),
+            unreturned: 0,
         }
+    }
+
+    pub(crate) fn succeeded(&self) {
+        add(&self.succeeded);
     }
 
     pub(crate) fn parked(&self) {

@@ -4,11 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use celeriac_app::{App, Registry, StateMap, TaskDefinition, host_name};
 use celeriac_core::{ConsumerHandle, Error, ErrorKind, Ids, QueueName, Result, Subscription, Topology, WorkerName};
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::JoinHandle,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     RustPool, Shutdown,
@@ -18,6 +15,7 @@ use crate::{
     finish::{self, Finisher},
     lease::{Held, Keeper},
     prefetch::Prefetch,
+    quarantine::Quarantine,
     runner::Runner,
     shutdown::{Stage, StageWatch},
     tell::Counts,
@@ -55,6 +53,8 @@ pub struct Report {
     pub buried: u64,
     /// Deliveries given back to their queue.
     pub handed_back: u64,
+    /// Credit for deliveries that did not come back: anything but zero is a bug of the worker.
+    pub unreturned: i64,
 }
 
 /// Builds a [`Worker`].
@@ -204,6 +204,9 @@ impl Worker {
 
     /// Runs tasks until told to stop, puts its work down, and says what it did.
     ///
+    /// Dropping the future is a crash: everything it had begun ends at once, nothing is given back, and what it held
+    /// comes back to its queues one lease later.
+    ///
     /// # Errors
     /// When it cannot begin to consume. Trouble later is logged and tried again.
     pub async fn run(self, shutdown: Shutdown) -> Result<Report> {
@@ -234,28 +237,44 @@ impl Worker {
 struct Life {
     consumer: ConsumerHandle,
     pool: Arc<RustPool>,
+    prefetch: Arc<Prefetch>,
     counts: Arc<Counts>,
     stop_fetching: CancellationToken,
     cold: CancellationToken,
     stop_keeping: CancellationToken,
     stop_telling: CancellationToken,
-    fetcher: JoinHandle<()>,
-    runner: JoinHandle<()>,
-    finisher: JoinHandle<()>,
+    fetcher: AbortOnDropHandle<()>,
+    runner: AbortOnDropHandle<()>,
+    finisher: AbortOnDropHandle<()>,
     keeper: Kept,
-    teller: Option<JoinHandle<()>>,
+    teller: Option<AbortOnDropHandle<()>>,
+    /// Last, for when the others are dropped before their end.
+    _put_down: PutDown,
+}
+
+/// Ends what no handle ends: the thread of the lease, which would keep a dead worker's deliveries for ever, and the runs.
+struct PutDown {
+    stop_keeping: CancellationToken,
+    pool: Arc<RustPool>,
+}
+
+impl Drop for PutDown {
+    fn drop(&mut self) {
+        self.stop_keeping.cancel();
+        self.pool.interrupt_all();
+    }
 }
 
 enum Kept {
     Thread(std::thread::JoinHandle<()>),
-    Task(JoinHandle<()>),
+    Task(AbortOnDropHandle<()>),
 }
 
 impl Life {
     fn begin(worker: &Worker, consumer: ConsumerHandle) -> Result<Self> {
         let app = worker.app.clone();
         let clock = app.clock().clone();
-        let held = Held::default();
+        let (held, early) = (Held::default(), Held::default());
         let prefetch = Arc::new(Prefetch::new(worker.concurrency));
         let pool =
             Arc::new(RustPool::new(app.clone(), worker.registry.clone(), worker.state.clone(), worker.concurrency));
@@ -268,19 +287,20 @@ impl Life {
         let (outcomes_in, outcomes) = mpsc::channel(finish::BATCH_MAX * 2);
         let (emitter, waiting) = Emitter::new(worker.name.clone(), worker.events);
         let emitter = Arc::new(emitter);
-        let teller = waiting
-            .map(|waiting| tokio::spawn(events::carry(app.clone(), emitter.clone(), waiting, stop_telling.clone())));
+        let teller =
+            waiting.map(|waiting| spawn(events::carry(app.clone(), emitter.clone(), waiting, stop_telling.clone())));
 
         let keeper = Keeper {
             consumer: consumer.clone(),
+            broker: app.broker().clone(),
             held: held.clone(),
+            early: early.clone(),
             pool: pool.clone(),
             clock: clock.clone(),
             every: worker.lease / 3,
             stop: stop_keeping.clone(),
         };
-        let keeper =
-            if worker.lease_thread { Kept::Thread(keeper.start()?) } else { Kept::Task(tokio::spawn(keeper.keep())) };
+        let keeper = if worker.lease_thread { Kept::Thread(keeper.start()?) } else { Kept::Task(spawn(keeper.keep())) };
         let finisher = Finisher {
             judge: judge.clone(),
             consumer: consumer.clone(),
@@ -295,22 +315,32 @@ impl Life {
             consumer: consumer.clone(),
             prefetch: prefetch.clone(),
             held: held.clone(),
+            early,
             worker: worker.name.clone(),
             events: emitter,
             counts: counts.clone(),
             buckets: parking_lot::Mutex::default(),
+            quarantine: Quarantine::default(),
             outcomes: outcomes_in,
             slots: Arc::new(Semaphore::new(worker.concurrency)),
         });
-        let fetcher =
-            Fetcher { consumer: consumer.clone(), prefetch, held, clock, ids: app.ids().clone(), out: deliveries_in };
+        let fetcher = Fetcher {
+            consumer: consumer.clone(),
+            prefetch: prefetch.clone(),
+            held,
+            clock,
+            ids: app.ids().clone(),
+            out: deliveries_in,
+        };
         Ok(Self {
             consumer,
+            _put_down: PutDown { stop_keeping: stop_keeping.clone(), pool: pool.clone() },
             pool,
+            prefetch,
             counts,
-            fetcher: tokio::spawn(fetcher.run(stop_fetching.clone())),
-            runner: tokio::spawn(runner.run(deliveries, stop_fetching.clone())),
-            finisher: tokio::spawn(finisher.run(outcomes)),
+            fetcher: spawn(fetcher.run(stop_fetching.clone())),
+            runner: spawn(runner.run(deliveries, stop_fetching.clone())),
+            finisher: spawn(finisher.run(outcomes)),
             keeper,
             teller,
             stop_fetching,
@@ -323,6 +353,7 @@ impl Life {
     /// Waits for the word to stop, and stops in order.
     async fn end(mut self, stage: &mut StageWatch, worker: &Worker) -> Result<Report> {
         let consuming = tokio::select! {
+            biased;
             reached = stage.reached(Stage::Graceful) => {
                 if reached == Stage::Cold {
                     self.cold.cancel();
@@ -342,6 +373,7 @@ impl Life {
         }
         let grace = async {
             tokio::select! {
+                biased;
                 () = self.cold.cancelled() => {}
                 () = worker.app.clock().sleep(worker.grace) => {
                     tracing::warn!("the grace of {:?} is over", worker.grace);
@@ -377,8 +409,13 @@ impl Life {
             joined("the teller of events", teller.await);
         }
         closed?;
-        Ok(self.counts.report())
+        Ok(Report { unreturned: self.prefetch.unreturned(), ..self.counts.report() })
     }
+}
+
+/// Spawns a part that ends when its handle is dropped.
+fn spawn(part: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(part))
 }
 
 /// A part that panicked is a bug; it is said, and the rest is still put down in order.

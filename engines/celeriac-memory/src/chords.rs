@@ -1,4 +1,4 @@
-//! Chords: parts are counted once for each member, and the body is claimed by one caller at a time.
+//! Chords: parts are counted once for each member, and the body is claimed by one member at a time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,7 +25,8 @@ struct Chord {
     /// None while members are quicker than whoever says how many there are.
     size: Option<usize>,
     parts: BTreeMap<TaskId, ChordPart>,
-    claimed_until: Option<Timestamp>,
+    /// By which member, and for how long it is that one's alone.
+    claimed: Option<(TaskId, Timestamp)>,
     finished: bool,
 }
 
@@ -64,17 +65,18 @@ impl Chords {
         if chord.finished {
             return Ok(Joined::Claimed);
         }
-        if !chord.parts.contains_key(&part.task_id) {
+        let member = part.task_id.clone();
+        if !chord.parts.contains_key(&member) {
             self.bytes += part.value.len();
-            chord.parts.insert(part.task_id.clone(), part);
+            chord.parts.insert(member.clone(), part);
         }
         if chord.size.is_none_or(|size| chord.parts.len() < size) {
             return Ok(Joined::Waiting);
         }
-        if chord.claimed_until.is_some_and(|until| until > now) {
+        if chord.claimed.as_ref().is_some_and(|(by, until)| *by != member && *until > now) {
             return Ok(Joined::Claimed);
         }
-        chord.claimed_until = Some(after(now, CHORD_CLAIM));
+        chord.claimed = Some((member, after(now, CHORD_CLAIM)));
         let mut parts: Vec<ChordPart> = chord.parts.values().cloned().collect();
         // Those without a place come last.
         parts.sort_by_key(|part| (part.index.is_none(), part.index));

@@ -94,6 +94,12 @@ impl Consumer for MemoryConsumer {
         Ok(())
     }
 
+    async fn begin(&self, suspects: &[DeliveryTag]) -> Result<()> {
+        let registration = self.registration();
+        self.connection.store.queues(|queues, _| queues.begin(registration.id, suspects));
+        Ok(())
+    }
+
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {
         let registration = self.registration();
         self.connection.store.queues(|queues, now| queues.settle(registration.id, batch, now))

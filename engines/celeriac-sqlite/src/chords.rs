@@ -1,4 +1,4 @@
-//! Chords: parts are counted once for each member, and the body is claimed by one caller at a time.
+//! Chords: parts are counted once for each member, and the body is claimed by one member at a time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -74,15 +74,22 @@ pub(crate) fn expire(tx: &mut Tx<'_>, now: i64) -> Outcome<usize> {
 struct Chord {
     size: Option<i64>,
     joined: i64,
+    claimed_by: String,
     claimed_until: i64,
     finished: bool,
 }
 
 fn join_in(tx: &mut Tx<'_>, part: &ChordPart, now: i64) -> Outcome<Joined> {
     let found = tx
-        .statement("SELECT size, joined, claimed_until, finished FROM chords WHERE group_id = ?")?
+        .statement("SELECT size, joined, claimed_by, claimed_until, finished FROM chords WHERE group_id = ?")?
         .query_row([&part.group], |row| {
-            Ok(Chord { size: row.get(0)?, joined: row.get(1)?, claimed_until: row.get(2)?, finished: row.get(3)? })
+            Ok(Chord {
+                size: row.get(0)?,
+                joined: row.get(1)?,
+                claimed_by: row.get(2)?,
+                claimed_until: row.get(3)?,
+                finished: row.get(4)?,
+            })
         })
         .optional()?;
     let mut chord = if let Some(chord) = found {
@@ -91,7 +98,7 @@ fn join_in(tx: &mut Tx<'_>, part: &ChordPart, now: i64) -> Outcome<Joined> {
         // A member may be quicker than whoever says how many there are.
         tx.statement("INSERT INTO chords (group_id, expires) VALUES (?, ?)")?
             .execute((&part.group, later(now, KEPT_FOR)))?;
-        Chord { size: None, joined: 0, claimed_until: 0, finished: false }
+        Chord { size: None, joined: 0, claimed_by: String::new(), claimed_until: 0, finished: false }
     };
     if chord.finished {
         return Ok(Joined::Claimed);
@@ -106,11 +113,14 @@ fn join_in(tx: &mut Tx<'_>, part: &ChordPart, now: i64) -> Outcome<Joined> {
     if chord.size.is_none_or(|size| chord.joined < size) {
         return Ok(Joined::Waiting);
     }
-    if chord.claimed_until > now {
+    if chord.claimed_until > now && chord.claimed_by != part.task_id.as_str() {
         return Ok(Joined::Claimed);
     }
-    tx.statement("UPDATE chords SET claimed_until = ? WHERE group_id = ?")?
-        .execute((later(now, CHORD_CLAIM), &part.group))?;
+    tx.statement("UPDATE chords SET claimed_by = ?, claimed_until = ? WHERE group_id = ?")?.execute((
+        part.task_id.as_str(),
+        later(now, CHORD_CLAIM),
+        &part.group,
+    ))?;
     parts(tx, &part.group).map(Joined::Complete)
 }
 

@@ -17,6 +17,7 @@ use crate::{
 const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("migrations/0001_initial.sql"), "messages, results, broadcasts, history"),
     (include_str!("migrations/0002_notices.sql"), "broadcasts with a routing key and headers"),
+    (include_str!("migrations/0003_suspects.sql"), "who began to run, and who claimed a chord"),
 ];
 
 /// The version of the tables that this program knows.

@@ -125,7 +125,7 @@ async fn a_file_of_an_older_version_is_brought_up_with_what_it_holds() {
         .unwrap()
         .query_row("SELECT count(*) FROM celeriac_schema", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(versions, 2);
+    assert_eq!(versions, 3);
 }
 
 #[tokio::test]

@@ -14,15 +14,36 @@ use crate::App;
 pub enum ChordEnd {
     /// Send the body.
     Body(Plan),
-    /// A part failed: the body's record becomes this failure, and its errbacks are sent.
+    /// A part failed: the body's record becomes this failure, its errbacks are sent, and what was to follow the body
+    /// fails with it.
     Failed {
-        /// The body's id.
-        task_id: TaskId,
-        /// What its record says.
+        /// What the records say.
         exception: ExceptionInfo,
-        /// Its errbacks.
+        /// The body's errbacks.
         plan: Plan,
+        /// The body, and the rest of its chain.
+        unreached: Vec<Unreached>,
     },
+}
+
+/// A task that will never run, because what it was to follow did not succeed.
+#[derive(Debug)]
+pub struct Unreached {
+    /// The task.
+    pub task_id: TaskId,
+    /// The chord it has a part in, if it has.
+    pub chord: Option<Place>,
+}
+
+/// A task's place in a chord.
+#[derive(Debug)]
+pub struct Place {
+    /// The chord's group id.
+    pub group: String,
+    /// The place in the header, if it has one.
+    pub index: Option<u32>,
+    /// The body that waits.
+    pub body: Box<Signature>,
 }
 
 impl App {
@@ -55,20 +76,19 @@ impl App {
         Ok(plan)
     }
 
-    /// What follows a failure: the errbacks, each with the failed id as its first argument, and the tasks of the
-    /// rest of the chain, which fail with it.
+    /// What follows a failure: the errbacks, each with the failed id as its first argument. The rest of the chain
+    /// fails too: see [`unreached`].
     ///
     /// # Errors
     /// When a signature that came along makes no sense.
-    pub fn after_failure(&self, headers: &Headers, embed: &Embed) -> Result<(Plan, Vec<TaskId>)> {
+    pub fn after_failure(&self, headers: &Headers, embed: &Embed) -> Result<Plan> {
         let lineage = descend(headers);
         let mut plan = Plan::default();
         let id = quoted(&headers.id);
         for errback in &embed.errbacks {
             plan.extend(self.plan(with_result(errback, &id), &lineage)?.0);
         }
-        let rest = embed.chain.iter().filter_map(|step| TaskId::new(step.option_text("task_id")?).ok()).collect();
-        Ok((plan, rest))
+        Ok(plan)
     }
 
     /// How a chord goes on, with every part in order.
@@ -80,9 +100,10 @@ impl App {
             let cause = ExceptionInfo::parse(&failed.value)
                 .map_or_else(|| failed.state.to_string(), |info| format!("{}({:?})", info.exc_type, info.message()));
             let body_id = body.option_text("task_id").unwrap_or_default();
-            let task_id = TaskId::new(&body_id)?;
+            let mut lost = vec![Unreached { task_id: TaskId::new(&body_id)?, chord: place(body)? }];
+            lost.extend(unreached(&signatures(body, "chain")?)?);
             let mut plan = Plan::default();
-            for errback in errbacks(body)? {
+            for errback in signatures(body, "link_error")? {
                 plan.extend(self.plan(with_result(&errback, &quoted(&body_id)), &descend(headers))?.0);
             }
             let exception = ExceptionInfo::new(
@@ -90,7 +111,7 @@ impl App {
                 format!("Dependency {} raised {cause}", failed.task_id),
                 "celery.exceptions",
             );
-            return Ok(ChordEnd::Failed { task_id, exception, plan });
+            return Ok(ChordEnd::Failed { exception, plan, unreached: lost });
         }
         let mut list = vec![b'['];
         for (index, part) in parts.iter().enumerate() {
@@ -157,11 +178,30 @@ fn rebuilt(from: &Signature, mut to: Signature) -> Signature {
     to
 }
 
-fn errbacks(body: &Signature) -> Result<Vec<Signature>> {
-    let Some(text) = body.options.get("link_error") else { return Ok(Vec::new()) };
-    body::elements(text)
-        .and_then(|list| list.into_iter().map(Signature::parse).collect())
-        .map_err(|error| Error::new(ErrorKind::Malformed, "read the errbacks of a chord").with_source(error))
+/// The tasks of the rest of a chain that broke, in no order.
+///
+/// # Errors
+/// When a signature makes no sense.
+pub fn unreached(chain: &[Signature]) -> Result<Vec<Unreached>> {
+    let named = chain.iter().filter_map(|step| Some((step, TaskId::new(step.option_text("task_id")?).ok()?)));
+    named.map(|(step, task_id)| Ok(Unreached { task_id, chord: place(step)? })).collect()
+}
+
+/// The place in a chord that stands among a signature's options.
+fn place(signature: &Signature) -> Result<Option<Place>> {
+    let body = signatures(signature, "chord")?.into_iter().next();
+    let group = signature.option_text("group_id");
+    let index = signature.options.get("group_index").and_then(|text| serde_json::from_slice(text).ok());
+    Ok(body.zip(group).map(|(body, group)| Place { group, index, body: Box::new(body) }))
+}
+
+/// The signatures, one or a list, that stand in an option.
+pub(super) fn signatures(of: &Signature, option: &str) -> Result<Vec<Signature>> {
+    let Some(text) = of.options.get(option).filter(|text| &text[..] != b"null") else { return Ok(Vec::new()) };
+    let list: Bytes = if text.starts_with(b"[") { text.clone() } else { [b"[", &text[..], b"]"].concat().into() };
+    body::elements(&list).and_then(|list| list.into_iter().map(Signature::parse).collect()).map_err(|error| {
+        Error::new(ErrorKind::Malformed, format!("read the option `{option}` of `{}`", of.task)).with_source(error)
+    })
 }
 
 fn quoted(id: &str) -> Vec<u8> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use celeriac_core::{Error, ErrorKind, Result};
 use celeriac_protocol::{Kind, Signature, body};
 
-use super::{Plan, publication};
+use super::{Plan, continuation::signatures, publication};
 use crate::App;
 
 /// Where a task comes from.
@@ -72,21 +72,15 @@ impl Expansion<'_> {
     fn chain(&mut self, whole: &Signature, tasks: Vec<Signature>, depth: usize) -> Result<String> {
         let mut tasks = upgrade(tasks)?;
         for task in &mut tasks {
-            self.app.give_id(task);
+            self.give_result_id(task)?;
         }
         let Some(last) = tasks.last_mut() else {
             return Err(Error::new(ErrorKind::Invalid, "send an empty chain"));
         };
-        // What stands on the chain as a whole belongs to its last step: its place in a chord, its callbacks.
-        for (name, value) in &whole.options {
-            if name != "task_id" {
-                last.options.insert(name.clone(), value.clone());
-            }
-        }
         let id = result_id(last)?;
+        hand_down(whole, &mut tasks)?;
         tasks.reverse();
         let Some(mut first) = tasks.pop() else { return Ok(id) };
-        // A failing step anywhere tells the errbacks of the whole.
         if !tasks.is_empty() {
             append_rest(&mut first, &tasks);
         }
@@ -100,10 +94,17 @@ impl Expansion<'_> {
         };
         inherit(whole, &mut body);
         // The rest of a chain around this chord goes on after the body.
-        for name in ["chain", "link", "link_error", "chord", "group_id", "group_index"] {
+        for name in ["chain", "chord", "group_id", "group_index"] {
             if let Some(value) = whole.options.get(name) {
                 body.options.insert(name.to_owned(), value.clone());
             }
+        }
+        for name in ["link", "link_error"] {
+            append(&mut body, name, &signatures(whole, name)?)?;
+        }
+        // Whoever waits for the chord waits for its body.
+        if let (None, Some(id)) = (body.option_text("task_id"), whole.option_text("task_id")) {
+            body.set_option_text("task_id", &id);
         }
         let id = self.app.give_id(&mut body);
         let members = flatten(members)?;
@@ -127,6 +128,19 @@ impl Expansion<'_> {
             self.expand(member, depth + 1)?;
         }
         Ok(id)
+    }
+}
+
+impl Expansion<'_> {
+    /// Gives a step the id under which its result can be asked for: a chord's is its body's.
+    fn give_result_id(&self, step: &mut Signature) -> Result<()> {
+        if let Kind::Chord { body, .. } = kind(step)?
+            && let Some(id) = body.option_text("task_id")
+        {
+            step.set_option_text("task_id", &id);
+        }
+        self.app.give_id(step);
+        Ok(())
     }
 }
 
@@ -185,6 +199,54 @@ fn inherit(whole: &Signature, member: &mut Signature) {
             member.options.insert(name.into(), value.clone());
         }
     }
+}
+
+/// Gives the options of a chain to the steps that they are about: its callbacks, its place in a chord and what follows
+/// it to the last, its errbacks to each, when and where it starts to the first.
+fn hand_down(whole: &Signature, tasks: &mut [Signature]) -> Result<()> {
+    let Some(last) = tasks.len().checked_sub(1) else { return Ok(()) };
+    for (name, value) in &whole.options {
+        match name.as_str() {
+            "task_id" => {}
+            "link" => append(&mut tasks[last], name, &signatures(whole, name)?)?,
+            "link_error" => {
+                let errbacks = signatures(whole, name)?;
+                tasks.iter_mut().try_for_each(|task| append(task, name, &errbacks))?;
+            }
+            "chain" | "chord" | "group_id" | "group_index" => {
+                tasks[last].options.insert(name.clone(), value.clone());
+            }
+            _ => {
+                if let Some(first) = tasks.first_mut().filter(|first| !first.options.contains_key(name)) {
+                    first.options.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds signatures to those that stand in an option already.
+fn append(task: &mut Signature, option: &str, more: &[Signature]) -> Result<()> {
+    if more.is_empty() {
+        return Ok(());
+    }
+    let mut all = signatures(task, option)?;
+    all.extend_from_slice(more);
+    task.options.insert(option.to_owned(), list(&all));
+    Ok(())
+}
+
+fn list(signatures: &[Signature]) -> Bytes {
+    let mut text = vec![b'['];
+    for (index, signature) in signatures.iter().enumerate() {
+        if index > 0 {
+            text.extend_from_slice(b", ");
+        }
+        signature.write(&mut text);
+    }
+    text.push(b']');
+    text.into()
 }
 
 /// Puts `reversed` before whatever rides along already: the next one is the last of the list.

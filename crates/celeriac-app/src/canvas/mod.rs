@@ -6,7 +6,7 @@ mod continuation;
 mod expand;
 mod publication;
 
-pub use continuation::{ChordEnd, chord_part};
+pub use continuation::{ChordEnd, Place, Unreached, chord_part, unreached};
 pub use expand::Lineage;
 
 use celeriac_core::Publication;

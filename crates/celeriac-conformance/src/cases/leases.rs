@@ -47,8 +47,58 @@ pub(crate) async fn each_loss_is_counted(bench: Bench) -> Result<()> {
         let hand = bench.consume().await?;
         let delivery = hand.one().await?;
         assert_eq!((delivery.losses, delivery.tag.attempt), (losses, losses + 1));
+        hand.consumer().begin(&[delivery.tag]).await?;
         hand.crash();
         bench.let_leases_lapse().await;
+    }
+    Ok(())
+}
+
+/// A killer takes its worker down three times, and beside it lies one that never begins.
+pub(crate) async fn who_did_not_begin_is_suspected_once_and_never_more(bench: Bench) -> Result<()> {
+    bench.publish([task("killer"), task("bystander")]).await?;
+    for attempt in 1..=3 {
+        let hand = bench.consume().await?;
+        let deliveries = hand.take(2).await?;
+        assert_eq!(deliveries[0].losses, attempt - 1);
+        assert_eq!(deliveries[1].losses, (attempt - 1).min(1));
+        hand.consumer().begin(std::slice::from_ref(&deliveries[0].tag)).await?;
+        hand.crash();
+        bench.let_leases_lapse().await;
+    }
+    let losses: Vec<u32> = bench.consume().await?.take(2).await?.iter().map(|delivery| delivery.losses).collect();
+    assert_eq!(losses, [3, 1]);
+    Ok(())
+}
+
+pub(crate) async fn who_began_and_was_handed_back_begins_anew(bench: Bench) -> Result<()> {
+    bench.publish([task("a")]).await?;
+    let first = bench.consume().await?;
+    first.one().await?;
+    first.crash();
+    bench.let_leases_lapse().await;
+    let second = bench.consume().await?;
+    let begun = second.one().await?;
+    second.consumer().begin(std::slice::from_ref(&begun.tag)).await?;
+    // Said twice, and of what nobody holds: that changes nothing.
+    second.consumer().begin(&[begun.tag.clone(), DeliveryTag { attempt: 9, ..begun.tag.clone() }]).await?;
+    second.close().await?;
+    let third = bench.consume().await?;
+    third.one().await?;
+    third.crash();
+    bench.let_leases_lapse().await;
+    assert_eq!(bench.consume().await?.one().await?.losses, 1, "it had not begun in the third one's hands");
+    Ok(())
+}
+
+pub(crate) async fn a_run_that_is_lost_counts_though_its_worker_lives(bench: Bench) -> Result<()> {
+    bench.publish([task("a"), task("b")]).await?;
+    let hand = bench.consume().await?;
+    for losses in 0..3 {
+        let delivery = hand.one().await?;
+        assert_eq!((delivery.task_id.as_str(), delivery.losses, delivery.redelivered), ("a", losses, losses > 0));
+        hand.done(Settlement::Lost(delivery.tag.clone())).await?;
+        assert_eq!(hand.settle(Settlement::Lost(delivery.tag)).await?, Settled::Stale);
     }
     Ok(())
 }

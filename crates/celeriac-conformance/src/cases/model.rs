@@ -377,7 +377,8 @@ impl<'bench> Run<'bench> {
     fn give_back(&mut self, number: usize, losses: u32) {
         for known in self.known.values_mut().filter(|known| known.place == Place::Held(number)) {
             known.place = Place::Ready;
-            known.losses += losses;
+            // Nobody here says that what was lost before begins to run.
+            known.losses = known.losses.max(losses);
         }
     }
 

@@ -272,7 +272,7 @@ impl Deref for TestApp {
 
 /// How many deliveries a worker was done with.
 fn done(report: &Report) -> usize {
-    let Report { succeeded, failed, retried, parked, revoked, buried, handed_back: _ } = *report;
+    let Report { succeeded, failed, retried, parked, revoked, buried, handed_back: _, unreturned: _ } = *report;
     usize::try_from(succeeded + failed + retried + parked + revoked + buried).unwrap_or(usize::MAX)
 }
 
@@ -284,6 +284,7 @@ fn add(whole: &mut Report, part: &Report) {
     whole.revoked += part.revoked;
     whole.buried += part.buried;
     whole.handed_back += part.handed_back;
+    whole.unreturned += part.unreturned;
 }
 
 #[cfg(test)]

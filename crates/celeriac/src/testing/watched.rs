@@ -133,6 +133,14 @@ impl Consumer for WatchedConsumer {
         Ok(deliveries)
     }
 
+    async fn subscribe(&self, queues: Vec<QueueName>) -> Result<()> {
+        self.inner.subscribe(queues).await
+    }
+
+    async fn begin(&self, suspects: &[DeliveryTag]) -> Result<()> {
+        self.inner.begin(suspects).await
+    }
+
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.watch.before_settling()?;
         let tags: Vec<_> = batch.iter().map(|settlement| settlement.tag().clone()).collect();

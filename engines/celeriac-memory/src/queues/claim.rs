@@ -6,7 +6,7 @@ use celeriac_core::{
     ConsumerInfo, Delivery, DeliveryTag, LeaseReport, QueueName, Result, Revocation, TaskId, Timestamp, WorkerName,
 };
 
-use super::{Place, QueueIndex, Queues};
+use super::{Place, QueueIndex, Queues, Waiting};
 use crate::config::check_room;
 
 /// A consumer as it registered.
@@ -113,6 +113,17 @@ impl Queues {
         report
     }
 
+    /// Notes that deliveries begin to run that were lost before.
+    pub(crate) fn begin(&mut self, consumer: u64, tags: &[DeliveryTag]) {
+        for tag in tags {
+            if self.holds(consumer, tag)
+                && let Some(Waiting { place: Place::Held { begun, .. }, .. }) = self.messages.get_mut(&tag.key)
+            {
+                *begun = true;
+            }
+        }
+    }
+
     /// Gives up a consumer: what it holds goes back, uncounted.
     pub(crate) fn unregister(&mut self, consumer: u64) {
         self.let_go(consumer, Why::Closed);
@@ -162,7 +173,9 @@ impl Queues {
         self.lapses.remove(&(holder.lease_until, consumer));
         for key in holder.held {
             let waiting = self.messages.get_mut(&key).expect("what is held is a message");
-            waiting.losses += u32::from(why == Why::Lapsed);
+            let begun = matches!(waiting.place, Place::Held { begun: true, .. });
+            // The first loss makes it a suspect; whoever only waited in a lost worker's hands is not convicted by more.
+            waiting.losses += u32::from(why == Why::Lapsed && (begun || waiting.losses == 0));
             waiting.redelivered = true;
             self.put_back(key);
         }
@@ -200,7 +213,7 @@ impl Queues {
         queue.held += 1;
         let waiting = self.messages.get_mut(&key).expect("a ready key names a message");
         let Place::Ready(turn) = waiting.place else { unreachable!("what is in line is ready") };
-        waiting.place = Place::Held { by: consumer, turn };
+        waiting.place = Place::Held { by: consumer, turn, begun: false };
         waiting.attempt += 1;
         let mut delivery = Delivery {
             tag: DeliveryTag { key, attempt: waiting.attempt },

@@ -76,7 +76,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Ready(Turn),
-    Held { by: u64, turn: Turn },
+    Held { by: u64, turn: Turn, begun: bool },
     Parked { due: Timestamp },
 }
 

@@ -29,6 +29,12 @@ impl Queues {
                 self.remove_held(tag.key);
             }
             Settlement::Requeue(tag) => self.put_back(tag.key),
+            Settlement::Lost(tag) => {
+                let waiting = self.messages.get_mut(&tag.key).expect("what is held is a message");
+                waiting.losses += 1;
+                waiting.redelivered = true;
+                self.put_back(tag.key);
+            }
             Settlement::Park { tag, until, message } => self.park(tag.key, until, message, now),
             Settlement::Dead { tag, reason, detail } => {
                 let waiting = self.remove_held(tag.key);

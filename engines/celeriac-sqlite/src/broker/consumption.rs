@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::{
     claim::{Claimed, claim, news, queue_texts},
-    leases::{Registration, Release, release, renew, resubscribe, sweep},
+    leases::{Registration, Release, begin, release, renew, resubscribe, sweep},
     queues::Known,
     revocations, settle,
 };
@@ -148,6 +148,14 @@ impl Consumer for SqliteConsumer {
             .await?;
         self.consumption.wake();
         Ok(())
+    }
+
+    async fn begin(&self, suspects: &[DeliveryTag]) -> Result<()> {
+        let (consumer, tags) = (self.consumption.id, suspects.to_vec());
+        self.shared
+            .writer
+            .run("say that deliveries begin", Durability::Relaxed, tags.len(), move |tx| begin(tx, consumer, &tags))
+            .await
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use celeriac_core::{ConsumerInfo, QueueName, Result, WorkerName};
+use celeriac_core::{ConsumerInfo, DeliveryTag, QueueName, Result, WorkerName};
 
 use crate::{
     engine::Shared,
     errors::{Failure, Outcome},
-    layout::{count, name, timestamp},
+    layout::{count, key_in, name, timestamp},
     tx::Tx,
 };
 
@@ -84,12 +84,13 @@ pub(super) fn release(tx: &mut Tx<'_>, consumer: i64, why: Release, now: i64) ->
         .collect::<Result<_, _>>()?;
     let mut released = 0;
     if !queues.is_empty() {
-        let losses = i64::from(why == Release::Lapsed);
+        // The first loss makes it a suspect; whoever only waited in a lost worker's hands is not convicted by more.
         tx.statement(
-            "UPDATE messages SET attempts = held.attempt, losses = losses + ?, redelivered = 1 \
-             FROM held WHERE held.consumer = ? AND messages.key = held.key",
+            "UPDATE messages SET attempts = held.attempt, redelivered = 1, \
+             losses = losses + (?1 AND (losses = 0 OR held.begun)) \
+             FROM held WHERE held.consumer = ?2 AND messages.key = held.key",
         )?
-        .execute((losses, consumer))?;
+        .execute((why == Release::Lapsed, consumer))?;
         tx.statement(
             "INSERT INTO waiting (queue, priority, position, key, since) \
              SELECT queue, priority, position, key, ? FROM held WHERE consumer = ?",
@@ -102,6 +103,15 @@ pub(super) fn release(tx: &mut Tx<'_>, consumer: i64, why: Release, now: i64) ->
         tx.touch_queue(&queue);
     }
     Ok(released)
+}
+
+/// Notes that deliveries begin to run that were lost before.
+pub(super) fn begin(tx: &mut Tx<'_>, consumer: i64, tags: &[DeliveryTag]) -> Outcome<()> {
+    let mut begin = tx.statement("UPDATE held SET begun = 1 WHERE consumer = ? AND key = ? AND attempt = ?")?;
+    for tag in tags {
+        begin.execute((consumer, key_in(tag.key), tag.attempt))?;
+    }
+    Ok(())
 }
 
 /// Lists the consumers whose lease has not lapsed.

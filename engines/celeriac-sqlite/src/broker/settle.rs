@@ -25,7 +25,8 @@ pub(super) fn settle(tx: &mut Tx<'_>, consumer: i64, batch: Vec<Settlement>, now
     for settlement in batch {
         let done = match settlement {
             Settlement::Ack(tag) => settling.ack(&tag)?,
-            Settlement::Requeue(tag) => settling.requeue(tx, &tag)?,
+            Settlement::Requeue(tag) => settling.put_back(tx, &tag, false)?,
+            Settlement::Lost(tag) => settling.put_back(tx, &tag, true)?,
             Settlement::Park { tag, until, message } => settling.park(tx, &tag, micros(until), message.as_ref())?,
             Settlement::Dead { tag, reason, detail } => settling.bury(tx, &tag, &reason, &detail)?,
         };
@@ -53,10 +54,13 @@ impl Settling<'_> {
         Ok(self.let_go(tag)? && self.remove.execute([key_in(tag.key)])? == 1)
     }
 
-    fn requeue(&mut self, tx: &mut Tx<'_>, tag: &DeliveryTag) -> Outcome<bool> {
+    fn put_back(&mut self, tx: &mut Tx<'_>, tag: &DeliveryTag, lost: bool) -> Outcome<bool> {
         let Some(place) = self.take(tx, tag)? else { return Ok(false) };
         let key = key_in(tag.key);
-        tx.statement("UPDATE messages SET attempts = ? WHERE key = ?")?.execute((tag.attempt, key))?;
+        tx.statement(
+            "UPDATE messages SET attempts = ?1, losses = losses + ?2, redelivered = redelivered OR ?2 WHERE key = ?3",
+        )?
+        .execute((tag.attempt, lost, key))?;
         // Its old position is in front of all that were not claimed before it.
         Waiting::prepare(tx)?.put(&place.queue, place.priority, place.position, key, self.now)?;
         tx.touch_queue(&place.queue);
