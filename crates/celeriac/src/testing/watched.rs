@@ -99,10 +99,6 @@ impl Broker for WatchedBroker {
 }
 
 impl Consumer for WatchedConsumer {
-    async fn subscribe(&self, queues: Vec<QueueName>) -> Result<()> {
-        self.inner.subscribe(queues).await
-    }
-
     /// One delivery at a time, and none before the test allows it.
     async fn recv(&self, _limit: usize) -> Result<Vec<Delivery>> {
         loop {
