@@ -13,7 +13,9 @@ def workflows(app):
     def add(*args, **options):
         return app.signature("proj.add", args, **options)
 
-    total = app.signature("proj.echo")
+    def total():
+        return app.signature("proj.echo")
+
     stamped = add(1, 2)
     stamped.stamp(tenant="acme")
     return {
@@ -28,14 +30,14 @@ def workflows(app):
         "a chain": chain(add(1, 2), add(3), add(4)),
         "a group": group(add(1, 1), add(2, 2)),
         "an empty group": group([]),
-        "a chord": chord([add(1, 1), add(2, 2)], total),
-        "a chord that says what follows a failure": chord([add(1, 1)], total.on_error(app.signature("proj.fails"))),
+        "a chord": chord([add(1, 1), add(2, 2)], total()),
+        "a chord that says what follows a failure": chord([add(1, 1)], total().on_error(app.signature("proj.fails"))),
         "a chain that ends in a group": chain(add(1, 2), group(add(3), add(4))),
-        "a chain through a group": chain(add(1, 2), group(add(3), add(4)), total),
+        "a chain through a group": chain(add(1, 2), group(add(3), add(4)), total()),
         "a group of chains": group(chain(add(1, 1), add(2)), chain(add(3, 3), add(4))),
         "a group of groups": group(group(add(1, 1), add(2, 2)), add(3, 3)),
-        "a chord of chains": chord([chain(add(1, 1), add(2)), add(3, 3)], chain(total, total)),
-        "a chord of a chord": chord([chord([add(1, 1), add(2, 2)], total), add(3, 3)], total),
+        "a chord of chains": chord([chain(add(1, 1), add(2)), add(3, 3)], chain(total(), total())),
+        "a chord of a chord": chord([chord([add(1, 1), add(2, 2)], total()), add(3, 3)], total()),
         "chunks": app.tasks["proj.add"].chunks([(1, 1), (2, 2), (3, 3)], 2),
         "starmap": app.tasks["proj.add"].starmap([(1, 1), (2, 2)]),
     }

@@ -21,6 +21,7 @@ FIXED = {
     "uptime": 3,
     "sw_sys": "Linux",
     "hostname": "w1@vm",
+    "worker": "w1@vm",
 }
 
 

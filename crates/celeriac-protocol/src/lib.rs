@@ -17,6 +17,7 @@ pub mod json;
 pub mod limits;
 mod message;
 mod properties;
+pub mod protocol1;
 pub mod repr;
 mod signature;
 mod state;
