@@ -10,6 +10,7 @@
 pub mod body;
 pub mod compression;
 pub mod content;
+pub mod control;
 mod error;
 pub mod event;
 mod headers;
