@@ -66,6 +66,12 @@ OLD = {
     "expires in seconds", "time limits", "one custom header", "a group's member", "callbacks and errbacks",
 }
 SERIALIZERS = ["json", "msgpack", "yaml", "pickle"]
+#: YAML has had several minds about which of these are texts.
+LOOKALIKES = (
+    "1e3", "0o17", "1_000", "12:30", "12:30:45.5", "2020-01-02", "yes", "y", "on", "~", "null", "=", "<<", "0x1F", "017", "09",
+    ".nan", "nan", "1.", "+1", "-.inf", "0b11", "1.5e3", "", " ", "- a", "#", "a: b", "a\nb", "\x7f\x85\u2028", "\U0001f98a",
+)
+SHARED = [1, {"two": 2.5e20}]
 COMPRESSIONS = ["gzip", "zlib", "bzip2", "lzma", "brotli", "zstd"]
 PLAIN = ("Grüße", 5, -7, 1.5, None, True, {"k": {"a": [1, [], {}]}}, "", 2**53 + 1)
 
@@ -76,6 +82,8 @@ def capture():
     cases += [_send(v2, f"serializer {name}", PLAIN, {"serializer": name}) for name in SERIALIZERS]
     cases.append(_send(v2, "serializer msgpack with bytes", (b"\xff\xfe", b"abc", 2**63), {"serializer": "msgpack"}))
     cases.append(_send(v2, "serializer yaml with dates", (TYPED[0], TYPED[2], "2020-01-02", "yes", "1"), {"serializer": "yaml"}))
+    cases.append(_send(v2, "serializer yaml with texts that look like something else", LOOKALIKES, {"serializer": "yaml"}))
+    cases.append(_send(v2, "serializer yaml with one list twice", (SHARED, {"again": SHARED}), {"serializer": "yaml"}))
     cases += [_send(v2, f"compression {name}", (["x" * 40] * 3,), {"compression": name}) for name in COMPRESSIONS]
     cases.append(_send(v2, "msgpack compressed with zstd", (1, "x"), {"serializer": "msgpack", "compression": "zstd"}))
     cases.append(_send(v2, *_linked(v2)))

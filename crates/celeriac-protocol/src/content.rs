@@ -8,6 +8,7 @@ use crate::{
     error::{ProtocolError, Result},
     json::{self, Value},
     limits::BODY_BYTES_MAX,
+    yaml,
 };
 
 /// The content types that are read.
@@ -40,7 +41,7 @@ pub fn to_json(content_type: &str, compressed_with: Option<&str>, body: &Bytes) 
         MSGPACK | "msgpack" => rmp_serde::from_slice::<Any>(&body).map_err(|error| malformed(&error))?.0,
         _ => {
             let text = std::str::from_utf8(&body).map_err(|error| malformed(&error))?;
-            serde_norway::from_str::<Any>(text).map_err(|error| malformed(&error))?.0
+            yaml::parse(text)?
         }
     };
     let mut out = Vec::with_capacity(body.len() + body.len() / 4);
@@ -61,7 +62,9 @@ pub fn from_json(serializer: &str, body: Bytes) -> Result<(Bytes, &'static str, 
         }
         "yaml" => {
             let value = Value::parse(&body, "body")?;
-            Ok((serde_norway::to_string(&Plain(&value)).map_err(|error| malformed(&error))?.into(), YAML, "utf-8"))
+            let mut out = String::with_capacity(body.len());
+            yaml::write(&value, &mut out);
+            Ok((out.into(), YAML, "utf-8"))
         }
         other => Err(ProtocolError::Refused {
             content_type: other.to_owned(),

@@ -23,6 +23,7 @@ pub mod repr;
 mod signature;
 mod state;
 mod task_meta;
+mod yaml;
 
 pub use body::{Body, Embed};
 pub use error::{ProtocolError, Result};

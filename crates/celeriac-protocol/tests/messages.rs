@@ -129,6 +129,41 @@ fn msgpack_and_yaml_become_json_and_back() {
 }
 
 #[test]
+fn yaml_keeps_texts_texts_and_refuses_what_a_safe_loader_refuses() {
+    let json: Bytes = Bytes::from_static(
+        br#"[["1e3", "12:30:45", "2020-01-02", "yes", "\ud83e\udd8a\n", 1e+16, NaN, 12345678901234567890123, {"__type__": "bytes", "__value__": "a"}], {"1": {}}, null]"#,
+    );
+    let (yaml, ..) = content::from_json("yaml", json.clone()).unwrap();
+    assert_eq!(
+        content::to_json("application/x-yaml", None, &yaml).unwrap(),
+        json,
+        "{}",
+        String::from_utf8_lossy(&yaml)
+    );
+    for refused in [
+        "!!python/object/apply:os.system ['ls']",
+        "[1",
+        "a: b\n---\nc: d",
+        "{? [1] : 2}",
+        "&a [*a]",
+        "{<<: {a: 1}}",
+        "",
+    ] {
+        let outcome = content::to_json("yaml", None, &Bytes::from_static(refused.as_bytes()));
+        assert!(matches!(outcome, Err(ProtocolError::Malformed { .. })), "{refused}: {outcome:?}");
+    }
+    let bomb: Vec<_> =
+        (1..12).map(|level| format!("- &a{level} [{}]", vec![format!("*a{}", level - 1); 10].join(", "))).collect();
+    let bomb = format!("- &a0 [x, x, x, x, x, x]\n{}\n", bomb.join("\n"));
+    assert!(matches!(content::to_json("yaml", None, &bomb.into()), Err(ProtocolError::TooLarge { .. })));
+    let deep: Bytes = "[".repeat(100_000).into();
+    assert!(matches!(
+        content::to_json("yaml", None, &deep),
+        Err(ProtocolError::TooDeep { .. } | ProtocolError::Malformed { .. })
+    ));
+}
+
+#[test]
 fn a_bomb_is_refused_before_it_fills_the_memory() {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::copy(&mut std::io::Read::take(std::io::repeat(b' '), 64 << 20), &mut encoder).unwrap();

@@ -1,18 +1,15 @@
-//! What the real Celery 5.7.0 wrote (`interop/capture.py` captured it) is read as what it means, and written again as it
-//! was: byte for byte, or in another order where the test says so and why.
-
-mod support;
+//! Task messages: headers, properties and bodies, of both protocols.
 
 use celeriac_protocol::{
-    Body, Embed, Event, Headers, Kind, Properties, ProtocolError, Signature, State, TaskMeta,
+    Body, Headers, Properties, ProtocolError,
     body::encode_body,
     content,
-    control::{Reply, Request, Target},
     json::{self, Value},
     protocol1, repr,
 };
 use jiff::tz::TimeZone;
-use support::{Case, case, cases, shown, sorted};
+
+use crate::support::{Case, case, cases, shown, sorted};
 
 const JSON: &str = "application/json";
 
@@ -156,6 +153,25 @@ fn every_serializer_but_pickle_says_the_same() {
     );
     assert!(error.to_string().contains("pickle"), "{error}");
 
+    let args = |name: &str| {
+        let case = case(&all, name);
+        let text = content::to_json(&case.text("content_type"), None, &case.body()).unwrap();
+        shown(Body::split(&text).unwrap().args)
+    };
+    // Texts stay texts, whatever they look like.
+    let texts = args("serializer yaml with texts that look like something else");
+    let printed = Headers::parse(case(&all, "serializer yaml with texts that look like something else").raw("headers"));
+    let texts: Vec<String> = json::from_slice(texts.as_bytes(), "args").unwrap();
+    assert!(printed.unwrap().argsrepr.unwrap().starts_with("('1e3', '0o17', '1_000', "));
+    assert_eq!((texts.len(), texts[0].as_str(), texts[1].as_str(), texts[24].as_str()), (31, "1e3", "0o17", " "));
+    assert_eq!(texts[28..], ["a\nb", "\u{7f}\u{85}\u{2028}", "\u{1f98a}"]);
+    assert_eq!(
+        args("serializer yaml with one list twice"),
+        r#"[[1, {"two": 2.5e+20}], {"again": [1, {"two": 2.5e+20}]}]"#
+    );
+    let dates = r#"{"__type__": "datetime", "__value__": "2020-01-02T03:04:05.000006"}, {"__type__": "date", "__value__": "2020-01-02"}"#;
+    assert_eq!(args("serializer yaml with dates"), format!(r#"[{dates}, "2020-01-02", "yes", "1"]"#));
+
     let bytes = case(&all, "serializer msgpack with bytes");
     let text = content::to_json(&bytes.text("content_type"), None, &bytes.body()).unwrap();
     assert!(shown(&text).starts_with(r#"[[{"__type__": "base64", "__value__": "//4="}, {"__type__": "bytes", "__value__": "abc"}, 9223372036854775808]"#), "{}", shown(&text));
@@ -261,143 +277,4 @@ fn the_headers_of_a_hybrid_win_over_its_body() {
     assert_eq!((headers.retries, headers.lang.as_deref(), headers.id.as_str()), (2, Some("py"), "<a>"));
     let (body, embed) = content::split(&upgraded.body).unwrap();
     assert_eq!((shown(body.args), embed.is_empty()), ("[1, 2]".into(), true));
-}
-
-#[test]
-fn signatures_lose_nothing() {
-    for case in cases("signatures.json", 40) {
-        let signature = Signature::parse(case.raw("signature")).unwrap();
-        let mut again = Vec::new();
-        signature.write(&mut again);
-        // Options are sorted by name here.
-        assert_eq!(sorted(&again), sorted(case.raw("signature")), "{}", case.name);
-        signature.kind().unwrap_or_else(|error| panic!("{}: {error}", case.name));
-    }
-}
-
-#[test]
-fn composites_are_made_of_what_they_were_made_of() {
-    let all = cases("signatures.json", 40);
-    let kind = |name: &str| Signature::parse(case(&all, name).raw("signature")).unwrap().kind().unwrap();
-    let args = |tasks: &[Signature]| tasks.iter().map(|task| shown(&task.args)).collect::<Vec<_>>();
-    let Kind::Chain(tasks) = kind("a chain") else { panic!("a chain") };
-    assert_eq!(args(&tasks), ["[1, 2]", "[3]", "[4]"]);
-    let Kind::Group(tasks) = kind("a group") else { panic!("a group") };
-    assert_eq!(args(&tasks), ["[1, 1]", "[2, 2]"]);
-    for name in ["a chord", "a chord, frozen"] {
-        let Kind::Chord { header, body } = kind(name) else { panic!("a chord") };
-        let Kind::Group(tasks) = header.kind().unwrap() else { panic!("a group") };
-        assert_eq!((args(&tasks), body.task.as_str()), (vec!["[1, 1]".to_owned(), "[2, 2]".into()], "proj.echo"));
-    }
-    let Kind::Group(chains) = kind("a group of chains") else { panic!("a group") };
-    assert!(chains.iter().all(|chain| matches!(chain.kind(), Ok(Kind::Chain(tasks)) if tasks.len() == 2)));
-    let links = Signature::parse(case(&all, "links").raw("signature")).unwrap();
-    assert!(links.options.contains_key("link") && links.options.contains_key("link_error"));
-    assert!(Signature::parse(case(&all, "immutable").raw("signature")).unwrap().immutable);
-}
-
-#[test]
-fn the_messages_of_workflows_say_what_follows() {
-    let all = cases("canvas.json", 25);
-    let embed = |name: &str| Embed::parse(Body::split(&case(&all, name).body()).unwrap().embed).unwrap();
-    let chain = embed("a chain: message 1 of 1").chain;
-    // In reverse: the next one is the last.
-    assert_eq!(chain.iter().map(|task| shown(&task.args)).collect::<Vec<_>>(), ["[4]", "[3]"]);
-    let chord = *embed("a chord: message 1 of 2").chord.expect("a part of a chord");
-    assert_eq!((chord.task.as_str(), chord.option_text("group_id").is_some()), ("proj.echo", true));
-    let links = embed("links: message 1 of 1");
-    assert_eq!((links.callbacks.len(), links.errbacks[0].option_text("queue")), (1, Some("sad".into())));
-}
-
-#[test]
-fn result_documents_are_written_as_they_were_read() {
-    for case in cases("results.json", 30) {
-        if case.name == "a saved group" {
-            continue;
-        }
-        let meta = TaskMeta::parse(case.raw("document")).unwrap();
-        assert_eq!(shown(&meta.encode()), shown(case.raw("document")), "{}", case.name);
-        let state = case.name.rsplit(": ").next().unwrap();
-        assert_eq!((meta.status.as_str(), meta.task_id.as_str()), (state, "<a>"), "{}", case.name);
-        assert_eq!(meta.date_done.is_some(), meta.status.is_ready(), "{}", case.name);
-        let failed = matches!(meta.status, State::Failure | State::Retry | State::Revoked);
-        assert_eq!(meta.exception().is_some(), failed, "{}", case.name);
-    }
-}
-
-#[test]
-fn result_documents_mean_what_happened() {
-    let all = cases("results.json", 30);
-    let meta = |name: &str| TaskMeta::parse(case(&all, name).raw("document")).unwrap();
-    let failure = meta("failure: FAILURE");
-    let exception = failure.exception().unwrap();
-    assert_eq!((exception.exc_type.as_str(), exception.message()), ("KeyError", "bad, 7".into()));
-    assert!(failure.traceback.unwrap().starts_with("Traceback (most recent call last):\n"));
-    assert_eq!(meta("a state of its own: PROGRESS").status, State::Custom("PROGRESS".into()));
-    let extended = meta("retry, extended: SUCCESS").extended.unwrap();
-    assert_eq!((extended.name.as_deref(), extended.retries), (Some("proj.again"), Some(1)));
-    assert_eq!((extended.worker.as_deref(), extended.queue.as_deref()), (Some("w1@vm"), Some("extended")));
-    assert_eq!(&meta("success with a stamp, extended: SUCCESS").unknown["tenant"][..], br#""acme""#);
-    let member = meta("success of a group's member: SUCCESS");
-    assert_eq!((member.group_id.as_deref(), member.parent_id.as_deref()), (Some("<g>"), Some("<p>")));
-}
-
-#[test]
-fn events_lose_nothing() {
-    let mut kinds = std::collections::BTreeSet::new();
-    for case in cases("events.json", 60) {
-        let events = Event::parse_all(&case.body()).unwrap();
-        let again = if case.name == "task.multi" {
-            Event::encode_all(&events)
-        } else {
-            let mut out = Vec::new();
-            events[0].write(&mut out);
-            out.into()
-        };
-        // What only some types have is sorted by name here.
-        assert_eq!(sorted(&again), sorted(&case.body()), "{}", case.name);
-        for event in events {
-            assert_eq!((event.hostname.as_str(), event.clock, event.pid), ("w1@vm", 8, 12838), "{}", case.name);
-            kinds.insert(event.kind);
-        }
-    }
-    let wanted = "task-cancelled task-failed task-received task-rejected task-retried task-revoked task-sent task-started \
-                  task-succeeded worker-heartbeat worker-offline worker-online";
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>().join(" "), wanted);
-}
-
-#[test]
-fn control_requests_are_written_as_they_were_read() {
-    for case in cases("control-requests.json", 30) {
-        let request = Request::parse(&case.message()).unwrap();
-        let again = request.encode();
-        assert_eq!(shown(&again.headers), shown(case.raw("headers")), "{}", case.name);
-        assert_eq!(shown(&again.body), case.text("body"), "{}", case.name);
-        let delivery_mode = Properties::parse(&again.properties).unwrap().delivery_mode;
-        assert_eq!(delivery_mode, case.properties().delivery_mode, "{}", case.name);
-    }
-    let all = cases("control-requests.json", 30);
-    let request = |name: &str| Request::parse(&case(&all, name).message()).unwrap();
-    let ping = request("1 ping");
-    assert_eq!((ping.method.as_str(), &ping.target), ("ping", &Target::Nodes(vec!["w1@vm".into()])));
-    assert_eq!(ping.reply_to.unwrap().exchange, "reply.celery.pidbox");
-    assert_eq!(request("to everybody, no reply").target, Target::Everyone);
-    assert_eq!(request("to everybody, no reply").reply_to, None);
-    assert_eq!(request("by a glob").target, Target::Glob("w9*".into()));
-    assert_eq!(request("by a regular expression").target, Target::Regex("w[9]@.*".into()));
-}
-
-#[test]
-fn control_replies_are_written_as_they_were_read() {
-    let all = cases("control-replies.json", 25);
-    for case in &all {
-        let reply = Reply::parse(&case.message()).unwrap();
-        assert_eq!((reply.node.as_str(), reply.clock), ("w1@vm", 3), "{}", case.name);
-        let again = reply.encode();
-        assert_eq!(shown(&again.headers), shown(case.raw("headers")), "{}", case.name);
-        assert_eq!(shown(&again.body), case.text("body"), "{}", case.name);
-        let delivery_mode = Properties::parse(&again.properties).unwrap().delivery_mode;
-        assert_eq!(delivery_mode, case.properties().delivery_mode, "{}", case.name);
-    }
-    assert_eq!(shown(&Reply::parse(&case(&all, "1 ping").message()).unwrap().value), r#"{"ok": "pong"}"#);
 }
