@@ -106,7 +106,7 @@ pub fn prepend(value: &[u8], args: &[u8]) -> Vec<u8> {
 }
 
 /// What shall follow a task.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Embed {
     /// Sent with the result when it succeeds.
     pub callbacks: Vec<Signature>,
@@ -124,6 +124,7 @@ impl Embed {
     /// # Errors
     /// `Malformed` unless each is null or what it should be.
     pub fn parse(text: &[u8]) -> Result<Self> {
+        json::scan::check(text, "embed")?;
         let mut embed = Self::default();
         let mut scanner = Scanner::new(text, "embed");
         if scanner.kind()? == Kind::Null {

@@ -57,6 +57,9 @@ pub struct Extended {
     pub queue: Option<String>,
 }
 
+/// The fields of [`Extended`].
+const EXTENDED: [&str; 6] = ["name", "args", "kwargs", "worker", "retries", "queue"];
+
 /// An exception as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExceptionInfo {
@@ -93,9 +96,10 @@ impl TaskMeta {
         use crate::headers::field;
         json::scan::check(document, "result document")?;
         let mut meta = Self::new("", State::Pending, &b"null"[..]);
-        let mut extended = Extended::default();
+        let (mut extended, mut is_extended) = (Extended::default(), false);
         Scanner::new(document, "result document").members(|scanner, key| {
             let value = scanner.slice()?;
+            is_extended |= EXTENDED.contains(&&*key);
             match &*key {
                 "task_id" => meta.task_id = field(&key, value)?,
                 "status" => meta.status = State::parse(&field::<String>(&key, value)?),
@@ -106,8 +110,8 @@ impl TaskMeta {
                 "group_id" => meta.group_id = field(&key, value)?,
                 "parent_id" => meta.parent_id = field(&key, value)?,
                 "name" => extended.name = field(&key, value)?,
-                "args" => extended.args = Some(Bytes::copy_from_slice(value)),
-                "kwargs" => extended.kwargs = Some(Bytes::copy_from_slice(value)),
+                "args" => extended.args = (value != b"null").then(|| Bytes::copy_from_slice(value)),
+                "kwargs" => extended.kwargs = (value != b"null").then(|| Bytes::copy_from_slice(value)),
                 "worker" => extended.worker = field(&key, value)?,
                 "retries" => extended.retries = field(&key, value)?,
                 "queue" => extended.queue = field(&key, value)?,
@@ -117,7 +121,8 @@ impl TaskMeta {
             }
             Ok(())
         })?;
-        meta.extended = (extended != Extended::default()).then_some(extended);
+        // Celery writes them as nulls for a task that it does not know.
+        meta.extended = is_extended.then_some(extended);
         Ok(meta)
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 
+use super::scalar;
 use crate::json::{Value, float_text};
 
 /// Writes a value.
@@ -36,13 +37,18 @@ pub(crate) fn write(value: &Value, out: &mut String) {
             }
             out.push('}');
         }
-        // A tag, so that a text that is no date after all is not taken for one of another kind.
-        Value::DateTime(text) | Value::Date(text) => {
+        // Only what the other side can read as one: it fails on others.
+        Value::DateTime(text) | Value::Date(text) if scalar::timestamp(text).is_some() => {
             out.push_str("!!timestamp ");
             quoted(text, out);
         }
-        // PyYAML has no word for these.
-        Value::String(text) | Value::Time(text) | Value::Uuid(text) | Value::Decimal(text) => quoted(text, out),
+        // PyYAML has no word for times and the like.
+        Value::String(text)
+        | Value::DateTime(text)
+        | Value::Date(text)
+        | Value::Time(text)
+        | Value::Uuid(text)
+        | Value::Decimal(text) => quoted(text, out),
     }
 }
 
