@@ -1,7 +1,7 @@
 # The steps of ./test, in order. A step is a function `step_NAME` that fails when its check fails, and a line in
 # `about`. It is sourced, not run.
 
-STEPS=(tools format lint deny test sim docs architecture browser)
+STEPS=(tools format lint deny test sim docs goldens architecture browser)
 
 about() {
     case "$1" in
@@ -12,6 +12,7 @@ about() {
     test) echo "unit, conformance and multi-process tests" ;;
     sim) echo "a thousand seeds of the real worker over a simulated engine" ;;
     docs) echo "examples in the documentation" ;;
+    goldens) echo "the real Celery still writes what the goldens say" ;;
     architecture) echo "what ARCHITECTURE.md says is absent is absent" ;;
     browser) echo "every page of the newsletter and the job viewer in Chromium" ;;
     esac
@@ -63,6 +64,11 @@ step_test() {
 step_sim() { cargo run --locked -p celeriac-sim -- --seeds 0..1000; }
 
 step_docs() { cargo test --workspace --locked --doc; }
+
+step_goldens() {
+    local python
+    python=$(interop/venv celery) && "$python" interop/capture.py --check
+}
 
 # Absences that no compiler checks.
 step_architecture() {

@@ -34,9 +34,9 @@ pub(crate) async fn again(sources: &Sources, id: &TaskId) -> Result<TaskId> {
     headers.argsrepr = Some(repr::args(args));
     headers.kwargsrepr = Some(repr::value(kwargs));
     headers.origin = Some("celeriac dashboard".into());
-    let said =
-        serde_json::value::to_raw_value(id.as_str()).map_err(|error| cannot(id, "name it").with_source(error))?;
-    headers.custom.insert(RETRY_OF.into(), said);
+    let mut said = Vec::new();
+    celeriac_protocol::json::to_ascii(id.as_str(), &mut said);
+    headers.custom.insert(RETRY_OF.into(), said.into());
     let properties = Properties {
         content_type: Some("application/json".into()),
         content_encoding: Some("utf-8".into()),

@@ -4,7 +4,10 @@ use bytes::Bytes;
 
 use crate::{
     error::Result,
-    json::scan::{Kind, Scanner},
+    json::{
+        self,
+        scan::{Kind, Scanner},
+    },
     signature::Signature,
 };
 
@@ -29,7 +32,7 @@ impl<'a> Body<'a> {
     ///
     /// Source: Celery 5.7, `celery/app/amqp.py`, `AMQP.as_task_v2`.
     pub fn split(text: &'a [u8]) -> Result<Self> {
-        crate::json::scan::check_utf8(text, "body")?;
+        json::scan::check_utf8(text, "body")?;
         let mut scanner = Scanner::new(text, "body");
         scanner.expect(b'[')?;
         let mut part = |kinds: &[Kind], what: &str, last: bool| -> Result<&'a [u8]> {
@@ -103,7 +106,7 @@ pub fn prepend(value: &[u8], args: &[u8]) -> Vec<u8> {
 }
 
 /// What shall follow a task.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Embed {
     /// Sent with the result when it succeeds.
     pub callbacks: Vec<Signature>,
@@ -121,6 +124,7 @@ impl Embed {
     /// # Errors
     /// `Malformed` unless each is null or what it should be.
     pub fn parse(text: &[u8]) -> Result<Self> {
+        json::scan::check(text, "embed")?;
         let mut embed = Self::default();
         let mut scanner = Scanner::new(text, "embed");
         if scanner.kind()? == Kind::Null {
@@ -174,11 +178,7 @@ fn write_signatures(list: &[Signature], out: &mut Vec<u8>) {
         out.extend_from_slice(b"null");
         return;
     }
-    for (index, signature) in list.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"[" } else { b", " });
-        signature.write(out);
-    }
-    out.push(b']');
+    json::write_list(list, out, Signature::write);
 }
 
 /// One signature or a list of them: Celery sends both.

@@ -7,7 +7,8 @@ use crate::{
     compression,
     error::{ProtocolError, Result},
     json::{self, Value},
-    limits::BODY_BYTES_MAX,
+    limits::{BODY_BYTES_MAX, DEPTH_MAX},
+    yaml,
 };
 
 /// The content types that are read.
@@ -37,10 +38,10 @@ pub fn to_json(content_type: &str, compressed_with: Option<&str>, body: &Bytes) 
     };
     let value = match content_type {
         JSON | "json" => return Ok(body),
-        MSGPACK | "msgpack" => rmp_serde::from_slice::<Any>(&body).map_err(|error| malformed(&error))?.0,
+        MSGPACK | "msgpack" => read_msgpack(&body)?,
         _ => {
             let text = std::str::from_utf8(&body).map_err(|error| malformed(&error))?;
-            serde_norway::from_str::<Any>(text).map_err(|error| malformed(&error))?.0
+            yaml::parse(text)?
         }
     };
     let mut out = Vec::with_capacity(body.len() + body.len() / 4);
@@ -61,7 +62,9 @@ pub fn from_json(serializer: &str, body: Bytes) -> Result<(Bytes, &'static str, 
         }
         "yaml" => {
             let value = Value::parse(&body, "body")?;
-            Ok((serde_norway::to_string(&Plain(&value)).map_err(|error| malformed(&error))?.into(), YAML, "utf-8"))
+            let mut out = String::with_capacity(body.len());
+            yaml::write(&value, &mut out);
+            Ok((out.into(), YAML, "utf-8"))
         }
         other => Err(ProtocolError::Refused {
             content_type: other.to_owned(),
@@ -77,6 +80,22 @@ pub fn from_json(serializer: &str, body: Bytes) -> Result<(Bytes, &'static str, 
 pub fn split(body: &[u8]) -> Result<(Body<'_>, Embed)> {
     let body = Body::split(body)?;
     Ok((body, Embed::parse(body.embed)?))
+}
+
+fn read_msgpack(body: &[u8]) -> Result<Value> {
+    let mut rest = body;
+    let mut reader = rmp_serde::Deserializer::new(&mut rest);
+    // It is read by recursion, and by default so deep that a thousand bytes use up a thread's stack.
+    reader.set_max_depth(DEPTH_MAX);
+    let Any(value) = serde::Deserialize::deserialize(&mut reader).map_err(|error| match error {
+        rmp_serde::decode::Error::DepthLimitExceeded => ProtocolError::TooDeep { what: "body", limit: DEPTH_MAX },
+        other => malformed(&other),
+    })?;
+    if rest.is_empty() {
+        return Ok(value);
+    }
+    let offset = body.len() - rest.len();
+    Err(ProtocolError::Malformed { what: "body", offset, detail: "something follows the value".into() })
 }
 
 fn malformed(error: &dyn std::fmt::Display) -> ProtocolError {

@@ -116,27 +116,21 @@ impl Event {
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut object = ObjectWriter::new(out);
         object.text("hostname", Some(&self.hostname));
-        object.raw("utcoffset", format!("{:?}", self.utcoffset).as_bytes());
+        object.raw("utcoffset", json::float_text(self.utcoffset).as_bytes());
         object.number("pid", Some(self.pid));
         object.raw("clock", self.clock.to_string().as_bytes());
         for (name, value) in &self.fields {
             object.raw(name, value);
         }
-        object.raw("timestamp", format!("{:.6}", self.timestamp).as_bytes());
+        object.raw("timestamp", json::float_text(self.timestamp).as_bytes());
         object.text("type", Some(&self.kind));
         object.end();
     }
 
     /// Writes events as one array, as a worker's task events travel.
     pub fn encode_all(events: &[Self]) -> Bytes {
-        let mut out = vec![b'['];
-        for (index, event) in events.iter().enumerate() {
-            if index > 0 {
-                out.extend_from_slice(b", ");
-            }
-            event.write(&mut out);
-        }
-        out.push(b']');
+        let mut out = Vec::new();
+        json::write_list(events, &mut out, Self::write);
         out.into()
     }
 }

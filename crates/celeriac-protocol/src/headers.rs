@@ -6,7 +6,6 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use bytes::Bytes;
 use jiff::{Timestamp, civil, tz::TimeZone};
-use serde_json::value::RawValue;
 
 use crate::{
     error::{ProtocolError, Result},
@@ -17,7 +16,7 @@ use crate::{
 /// The headers of one task message.
 ///
 /// Source: Celery 5.7, `celery/app/amqp.py`, `AMQP.as_task_v2`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Headers {
     /// The registered name of the task. Never empty in a message of protocol 2.
     pub task: String,
@@ -53,14 +52,14 @@ pub struct Headers {
     pub ignore_result: Option<bool>,
     /// How often the task replaced itself.
     pub replaced_task_nesting: u32,
-    /// Names of stamps.
-    pub stamped_headers: Option<Box<RawValue>>,
-    /// Stamps.
-    pub stamps: Option<Box<RawValue>>,
+    /// Names of stamps, as JSON text.
+    pub stamped_headers: Option<Bytes>,
+    /// Stamps, as JSON text.
+    pub stamps: Option<Bytes>,
     /// The content type of the body's compression.
     pub compression: Option<String>,
-    /// Every other header, as it came.
-    pub custom: BTreeMap<String, Box<RawValue>>,
+    /// Every other header: JSON text, as it came.
+    pub custom: BTreeMap<String, Bytes>,
 }
 
 impl Headers {
@@ -89,7 +88,7 @@ impl Headers {
         Ok(headers)
     }
 
-    fn set(&mut self, name: &str, value: &[u8]) -> Result<()> {
+    pub(crate) fn set(&mut self, name: &str, value: &[u8]) -> Result<()> {
         match name {
             "task" => self.task = text(name, value)?.unwrap_or_default(),
             "id" => self.id = text(name, value)?.unwrap_or_default(),
@@ -111,10 +110,15 @@ impl Headers {
                 self.replaced_task_nesting = field::<Option<u32>>(name, value)?.unwrap_or_default();
             }
             "compression" => self.compression = text(name, value)?,
-            "stamped_headers" => self.stamped_headers = Some(raw(value)?),
-            "stamps" => self.stamps = Some(raw(value)?),
+            // Without stamps these say null and `{}`.
+            "stamped_headers" => {
+                self.stamped_headers = (value != b"null").then(|| Bytes::copy_from_slice(value));
+            }
+            "stamps" => {
+                self.stamps = (!matches!(value, b"null" | b"{}")).then(|| Bytes::copy_from_slice(value));
+            }
             _ => {
-                self.custom.insert(name.to_owned(), raw(value)?);
+                self.custom.insert(name.to_owned(), Bytes::copy_from_slice(value));
             }
         }
         Ok(())
@@ -153,10 +157,10 @@ impl Headers {
             },
         );
         object.number("replaced_task_nesting", Some(i64::from(self.replaced_task_nesting)));
-        object.raw("stamped_headers", self.stamped_headers.as_ref().map_or(b"null", |raw| raw.get().as_bytes()));
-        object.raw("stamps", self.stamps.as_ref().map_or(b"{}", |raw| raw.get().as_bytes()));
+        object.raw("stamped_headers", self.stamped_headers.as_deref().unwrap_or(b"null"));
+        object.raw("stamps", self.stamps.as_deref().unwrap_or(b"{}"));
         for (name, value) in &self.custom {
-            object.raw(name, value.get().as_bytes());
+            object.raw(name, value);
         }
         if let Some(compression) = &self.compression {
             object.text("compression", Some(compression));
@@ -244,20 +248,6 @@ pub(crate) fn text(name: &str, value: &[u8]) -> Result<Option<String>> {
         return Ok(Some(inner.to_owned()));
     }
     field(name, value)
-}
-
-/// Keeps a value as it came. `NaN` is no standard JSON: it stays text, checked by the scanner.
-pub(crate) fn raw(value: &[u8]) -> Result<Box<RawValue>> {
-    let text = std::str::from_utf8(value).map_err(|error| ProtocolError::Malformed {
-        what: "headers",
-        offset: error.valid_up_to(),
-        detail: "not UTF-8".into(),
-    })?;
-    RawValue::from_string(text.to_owned()).map_err(|_| ProtocolError::Field {
-        what: "header",
-        name: text.chars().take(40).collect(),
-        detail: "holds NaN or Infinity, which no header may".into(),
-    })
 }
 
 /// Writes one JSON object, member by member.

@@ -10,6 +10,7 @@
 pub mod body;
 pub mod compression;
 pub mod content;
+pub mod control;
 mod error;
 pub mod event;
 mod headers;
@@ -17,10 +18,12 @@ pub mod json;
 pub mod limits;
 mod message;
 mod properties;
+pub mod protocol1;
 pub mod repr;
 mod signature;
 mod state;
 mod task_meta;
+mod yaml;
 
 pub use body::{Body, Embed};
 pub use error::{ProtocolError, Result};

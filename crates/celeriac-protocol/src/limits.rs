@@ -6,3 +6,5 @@ pub const HEADERS_BYTES_MAX: usize = 1 << 20;
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 /// The deepest nesting of JSON that is read.
 pub const DEPTH_MAX: usize = 128;
+/// The most memory that decompressing an xz stream may take, in bytes.
+pub const XZ_MEMORY_BYTES_MAX: u64 = 80 << 20;

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use crate::{
     error::{ProtocolError, Result},
-    headers::{self, ObjectWriter, field, raw},
+    headers::{self, ObjectWriter, field},
     json::scan::{self, Scanner},
     limits::HEADERS_BYTES_MAX,
 };
@@ -15,7 +14,7 @@ use crate::{
 /// The properties of one message.
 ///
 /// Source: Celery 5.7, `celery/app/amqp.py`, `AMQP.as_task_v2`; kombu 5.7, `kombu/message.py`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
     /// How the body is serialized, such as `application/json`.
     pub content_type: Option<String>,
@@ -31,8 +30,8 @@ pub struct Properties {
     pub priority: Option<u8>,
     /// Milliseconds until it is worthless, as text.
     pub expiration: Option<String>,
-    /// Every other property, as it came.
-    pub custom: BTreeMap<String, Box<RawValue>>,
+    /// Every other property: JSON text, as it came.
+    pub custom: BTreeMap<String, Bytes>,
 }
 
 impl Properties {
@@ -61,7 +60,7 @@ impl Properties {
                 "priority" => properties.priority = field(&name, value)?,
                 "expiration" => properties.expiration = headers::text(&name, value)?,
                 _ => {
-                    properties.custom.insert(name.into_owned(), raw(value)?);
+                    properties.custom.insert(name.into_owned(), Bytes::copy_from_slice(value));
                 }
             }
             Ok(())
@@ -91,7 +90,7 @@ impl Properties {
             }
         }
         for (name, value) in &self.custom {
-            object.raw(name, value.get().as_bytes());
+            object.raw(name, value);
         }
         object.end();
         out.into()

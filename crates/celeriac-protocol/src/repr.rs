@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::json::Value;
+use crate::json::{self, Value};
 
 /// The longest text, as in Celery.
 pub const CHARS_MAX: usize = 1024;
@@ -63,7 +63,7 @@ fn write(value: &Value, out: &mut String, level: usize) {
         Value::BigInt(digits) => out.push_str(digits),
         Value::Float(float) if float.is_nan() => out.push_str("nan"),
         Value::Float(float) if float.is_infinite() => out.push_str(if *float > 0.0 { "inf" } else { "-inf" }),
-        Value::Float(float) => push(out, format_args!("{float:?}")),
+        Value::Float(float) => out.push_str(&json::float_text(*float)),
         Value::String(text) => quoted(text, out),
         Value::Bytes(bytes) => push(out, format_args!("<{} bytes>", bytes.len())),
         Value::Array(_) | Value::Object(_) if level >= LEVELS_MAX => out.push_str("..."),

@@ -85,15 +85,7 @@ impl Signature {
     fn composite(kind: &str, member: &str, tasks: &[Self]) -> Self {
         let mut kwargs = Vec::new();
         let mut object = ObjectWriter::new(&mut kwargs);
-        let out = object.key(member);
-        out.push(b'[');
-        for (index, task) in tasks.iter().enumerate() {
-            if index > 0 {
-                out.extend_from_slice(b", ");
-            }
-            task.write(out);
-        }
-        out.push(b']');
+        json::write_list(tasks, object.key(member), Self::write);
         object.end();
         Self { subtask_type: Some(kind.into()), ..Self::new(format!("celery.{kind}"), &b"[]"[..], kwargs) }
     }

@@ -1,5 +1,7 @@
 //! The record of what became of a task, as every Celery result backend stores it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -34,6 +36,8 @@ pub struct TaskMeta {
     pub parent_id: Option<String>,
     /// What `result_extended` adds.
     pub extended: Option<Extended>,
+    /// Every other field: JSON text, as it came. `result_extended` adds one for each stamp.
+    pub unknown: BTreeMap<String, Bytes>,
 }
 
 /// What `result_extended` adds to a record.
@@ -52,6 +56,9 @@ pub struct Extended {
     /// Its queue.
     pub queue: Option<String>,
 }
+
+/// The fields of [`Extended`].
+const EXTENDED: [&str; 6] = ["name", "args", "kwargs", "worker", "retries", "queue"];
 
 /// An exception as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +84,7 @@ impl TaskMeta {
             group_id: None,
             parent_id: None,
             extended: None,
+            unknown: BTreeMap::new(),
         }
     }
 
@@ -88,9 +96,10 @@ impl TaskMeta {
         use crate::headers::field;
         json::scan::check(document, "result document")?;
         let mut meta = Self::new("", State::Pending, &b"null"[..]);
-        let mut extended = Extended::default();
+        let (mut extended, mut is_extended) = (Extended::default(), false);
         Scanner::new(document, "result document").members(|scanner, key| {
             let value = scanner.slice()?;
+            is_extended |= EXTENDED.contains(&&*key);
             match &*key {
                 "task_id" => meta.task_id = field(&key, value)?,
                 "status" => meta.status = State::parse(&field::<String>(&key, value)?),
@@ -101,16 +110,19 @@ impl TaskMeta {
                 "group_id" => meta.group_id = field(&key, value)?,
                 "parent_id" => meta.parent_id = field(&key, value)?,
                 "name" => extended.name = field(&key, value)?,
-                "args" => extended.args = Some(Bytes::copy_from_slice(value)),
-                "kwargs" => extended.kwargs = Some(Bytes::copy_from_slice(value)),
+                "args" => extended.args = (value != b"null").then(|| Bytes::copy_from_slice(value)),
+                "kwargs" => extended.kwargs = (value != b"null").then(|| Bytes::copy_from_slice(value)),
                 "worker" => extended.worker = field(&key, value)?,
                 "retries" => extended.retries = field(&key, value)?,
                 "queue" => extended.queue = field(&key, value)?,
-                _ => {}
+                _ => {
+                    meta.unknown.insert(key.into_owned(), Bytes::copy_from_slice(value));
+                }
             }
             Ok(())
         })?;
-        meta.extended = (extended != Extended::default()).then_some(extended);
+        // Celery writes them as nulls for a task that it does not know.
+        meta.extended = is_extended.then_some(extended);
         Ok(meta)
     }
 
@@ -135,6 +147,9 @@ impl TaskMeta {
             object.text("worker", extended.worker.as_deref());
             object.number("retries", extended.retries.map(i64::from));
             object.text("queue", extended.queue.as_deref());
+        }
+        for (name, value) in &self.unknown {
+            object.raw(name, value);
         }
         object.text("task_id", Some(&self.task_id));
         object.end();
@@ -181,15 +196,7 @@ impl ExceptionInfo {
         let mut out = Vec::with_capacity(96);
         let mut object = ObjectWriter::new(&mut out);
         object.text("exc_type", Some(&self.exc_type));
-        let list = object.key("exc_message");
-        list.push(b'[');
-        for (index, text) in self.exc_message.iter().enumerate() {
-            if index > 0 {
-                list.extend_from_slice(b", ");
-            }
-            json::to_ascii(text, list);
-        }
-        list.push(b']');
+        json::write_list(&self.exc_message, object.key("exc_message"), |text, out| json::to_ascii(text, out));
         object.text("exc_module", self.exc_module.as_deref());
         object.end();
         out.into()

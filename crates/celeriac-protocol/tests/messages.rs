@@ -22,7 +22,7 @@ const HEADERS: &str = r#"{"lang": "py", "task": "proj.add", "id": "<a>", "shadow
 fn every_header_survives_a_round_trip() {
     let headers = Headers::parse(HEADERS.as_bytes()).unwrap();
     assert_eq!((headers.task.as_str(), headers.timelimit), ("proj.add", (Some(10.0), Some(5.0))));
-    assert_eq!(headers.custom["custom"].get(), r#"{"big": 1180591620717411303424}"#);
+    assert_eq!(&headers.custom["custom"][..], br#"{"big": 1180591620717411303424}"#);
     let again = headers.encode();
     let squeeze = |text: &[u8]| String::from_utf8_lossy(text).replace([' ', '\n'], "");
     assert_eq!(squeeze(&again), squeeze(HEADERS.as_bytes()));
@@ -126,6 +126,41 @@ fn msgpack_and_yaml_become_json_and_back() {
     }
     let pickle = content::to_json("application/x-python-serialize", None, &Bytes::from_static(b"\x80\x04"));
     assert!(matches!(pickle, Err(ProtocolError::Refused { .. })));
+}
+
+#[test]
+fn yaml_keeps_texts_texts_and_refuses_what_a_safe_loader_refuses() {
+    let json: Bytes = Bytes::from_static(
+        br#"[["1e3", "12:30:45", "2020-01-02", "yes", "\ud83e\udd8a\n", 1e+16, NaN, 12345678901234567890123, {"__type__": "bytes", "__value__": "a"}], {"1": {}}, null]"#,
+    );
+    let (yaml, ..) = content::from_json("yaml", json.clone()).unwrap();
+    assert_eq!(
+        content::to_json("application/x-yaml", None, &yaml).unwrap(),
+        json,
+        "{}",
+        String::from_utf8_lossy(&yaml)
+    );
+    for refused in [
+        "!!python/object/apply:os.system ['ls']",
+        "[1",
+        "a: b\n---\nc: d",
+        "{? [1] : 2}",
+        "&a [*a]",
+        "{<<: {a: 1}}",
+        "",
+    ] {
+        let outcome = content::to_json("yaml", None, &Bytes::from_static(refused.as_bytes()));
+        assert!(matches!(outcome, Err(ProtocolError::Malformed { .. })), "{refused}: {outcome:?}");
+    }
+    let bomb: Vec<_> =
+        (1..12).map(|level| format!("- &a{level} [{}]", vec![format!("*a{}", level - 1); 10].join(", "))).collect();
+    let bomb = format!("- &a0 [x, x, x, x, x, x]\n{}\n", bomb.join("\n"));
+    assert!(matches!(content::to_json("yaml", None, &bomb.into()), Err(ProtocolError::TooLarge { .. })));
+    let deep: Bytes = "[".repeat(100_000).into();
+    assert!(matches!(
+        content::to_json("yaml", None, &deep),
+        Err(ProtocolError::TooDeep { .. } | ProtocolError::Malformed { .. })
+    ));
 }
 
 #[test]

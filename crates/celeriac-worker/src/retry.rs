@@ -47,7 +47,10 @@ mod tests {
         };
         let headers = Headers::parse(&first.headers).unwrap();
         let again = Headers::parse(&message(&first, &headers, Timestamp::UNIX_EPOCH).headers).unwrap();
-        assert_eq!((again.retries, again.parent_id.as_deref(), again.custom["mine"].get()), (2, Some("i"), "[null]"));
+        assert_eq!(
+            (again.retries, again.parent_id.as_deref(), &again.custom["mine"][..]),
+            (2, Some("i"), &b"[null]"[..])
+        );
         assert_eq!(again.eta.as_deref(), Some("1970-01-01T00:00:00+00:00"));
     }
 }

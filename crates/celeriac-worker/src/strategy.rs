@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use celeriac_app::{Registry, TaskDefinition};
-use celeriac_core::{DeadReason, Delivery, Timestamp};
-use celeriac_protocol::Headers;
+use celeriac_core::{DeadReason, Delivery, Message, Timestamp};
+use celeriac_protocol::{Headers, ProtocolError, protocol1};
 use jiff::tz::TimeZone;
 
 use crate::quarantine::LOSSES_MAX;
@@ -48,15 +48,14 @@ pub(crate) struct Buried {
 const NEAR: Duration = Duration::from_millis(5);
 
 /// Says what to do with a delivery. `result` is what is stored of a redelivered one that has succeeded.
-pub(crate) fn decide(delivery: Delivery, result: Option<Bytes>, registry: &Registry, now: Timestamp) -> Decision {
+pub(crate) fn decide(mut delivery: Delivery, result: Option<Bytes>, registry: &Registry, now: Timestamp) -> Decision {
     let bury = |delivery, headers, reason, exc_type, detail| {
         Decision::Bury(Box::new(Buried { delivery, headers, reason, detail, exc_type }))
     };
-    let headers = match Headers::parse(&delivery.message.headers) {
-        Ok(headers) if !headers.task.is_empty() && !headers.id.is_empty() => headers,
-        Ok(headers) => {
-            let missing = if headers.task.is_empty() { "task" } else { "id" };
-            let detail = format!("the header `{missing}` is missing");
+    let headers = match read(&mut delivery.message) {
+        Ok(headers) if !headers.id.is_empty() => headers,
+        Ok(_) => {
+            let detail = "the header `id` is missing".to_owned();
             return bury(delivery, None, DeadReason::Malformed, "ValueError", detail);
         }
         Err(error) => return bury(delivery, None, DeadReason::Malformed, "ValueError", error.to_string()),
@@ -90,4 +89,16 @@ pub(crate) fn decide(delivery: Delivery, result: Option<Bytes>, registry: &Regis
         return Decision::Park(Box::new(delivery), eta);
     }
     Decision::Run(Box::new(Prepared { delivery, headers, definition }))
+}
+
+/// Reads the headers. From here on every message is one of protocol 2.
+fn read(message: &mut Message) -> Result<Headers, ProtocolError> {
+    let headers = Headers::parse(&message.headers)?;
+    Ok(match protocol1::upgrade(message, &headers)? {
+        None => headers,
+        Some((upgraded, headers)) => {
+            *message = upgraded;
+            headers
+        }
+    })
 }

@@ -44,7 +44,7 @@ pub(super) fn make(app: &App, signature: &Signature, lineage: &Lineage) -> Resul
     if let Some(custom) =
         options.get::<std::collections::BTreeMap<String, Box<serde_json::value::RawValue>>>("headers")?
     {
-        headers.custom = custom;
+        headers.custom = custom.into_iter().map(|(name, value)| (name, value.get().to_owned().into())).collect();
     }
 
     let embed = Embed {

@@ -1,10 +1,10 @@
 //! Finds the ends of JSON values without building them. Tolerates what Python writes beyond the standard.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 use crate::{
     error::{ProtocolError, Result},
-    limits::DEPTH_MAX,
+    limits::{BODY_BYTES_MAX, DEPTH_MAX},
 };
 
 /// Walks over JSON text.
@@ -273,7 +273,11 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Checks that `text` is one JSON value in UTF-8, as Python writes them, and nothing else.
+/// Checks that `text` is one JSON value in UTF-8, as Python writes them, and nothing else. Every parser of this crate
+/// begins with it, so the limits of size and depth hold for all of them.
+///
+/// # Errors
+/// `TooLarge` beyond [`BODY_BYTES_MAX`]; `TooDeep` beyond [`DEPTH_MAX`]; `Malformed` with the place.
 pub fn check(text: &[u8], what: &'static str) -> Result<()> {
     check_utf8(text, what)?;
     let mut scanner = Scanner::new(text, what);
@@ -281,13 +285,32 @@ pub fn check(text: &[u8], what: &'static str) -> Result<()> {
     scanner.end()
 }
 
-/// Checks that `text` is UTF-8, for those who walk over all of it anyway.
+/// Checks that `text` is UTF-8 and not too large, for those who walk over all of it anyway.
+///
+/// # Errors
+/// `TooLarge` beyond [`BODY_BYTES_MAX`]; `Malformed` with the place.
 pub fn check_utf8(text: &[u8], what: &'static str) -> Result<()> {
+    if text.len() > BODY_BYTES_MAX {
+        return Err(ProtocolError::TooLarge { what, limit: BODY_BYTES_MAX });
+    }
     std::str::from_utf8(text).map(|_| ()).map_err(|error| ProtocolError::Malformed {
         what,
         offset: error.valid_up_to(),
         detail: "not UTF-8".into(),
     })
+}
+
+/// The members of an object by name, each as its text. Of two with one name the later counts, as in Python.
+///
+/// # Errors
+/// `Malformed` unless it is an object.
+pub fn members<'a>(object: &'a [u8], what: &'static str) -> Result<BTreeMap<String, &'a [u8]>> {
+    let mut found = BTreeMap::new();
+    Scanner::new(object, what).members(|scanner, name| {
+        found.insert(name.into_owned(), scanner.slice()?);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// True when the text may hold what plain JSON readers refuse or what kombu means differently: bare `NaN` or

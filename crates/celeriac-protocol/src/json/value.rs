@@ -105,10 +105,10 @@ impl Value {
         }
     }
 
-    /// The member of this name, if it is an object that has one.
+    /// The member of this name, if it is an object that has one; of several the last, as in Python.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {
-            Self::Object(members) => members.iter().find(|(name, _)| name == key).map(|(_, value)| value),
+            Self::Object(members) => members.iter().rfind(|(name, _)| name == key).map(|(_, value)| value),
             _ => None,
         }
     }

@@ -46,26 +46,13 @@ pub fn value_to_vec(value: &Value, out: &mut Vec<u8>) {
         Value::Bool(false) => out.extend_from_slice(b"false"),
         Value::Int(int) => push(out, format_args!("{int}")),
         Value::BigInt(digits) => out.extend_from_slice(digits.as_bytes()),
-        Value::Float(float) if float.is_nan() => out.extend_from_slice(b"NaN"),
-        Value::Float(float) if float.is_infinite() => {
-            out.extend_from_slice(if *float > 0.0 { b"Infinity" } else { b"-Infinity" });
-        }
-        Value::Float(float) => push(out, format_args!("{float:?}")),
+        Value::Float(float) => out.extend_from_slice(float_text(*float).as_bytes()),
         Value::String(text) => to_ascii(text, out),
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => typed("bytes", text, out),
             Err(_) => typed("base64", &base64::engine::general_purpose::STANDARD.encode(bytes), out),
         },
-        Value::Array(elements) => {
-            out.push(b'[');
-            for (index, element) in elements.iter().enumerate() {
-                if index > 0 {
-                    out.extend_from_slice(b", ");
-                }
-                value_to_vec(element, out);
-            }
-            out.push(b']');
-        }
+        Value::Array(elements) => super::write_list(elements, out, value_to_vec),
         Value::Object(members) => {
             out.push(b'{');
             for (index, (key, member)) in members.iter().enumerate() {
@@ -90,6 +77,30 @@ pub fn value_to_vec(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
+/// A number as Python's `json` writes it: the shortest digits that read as the same number, exponents with a sign and two
+/// digits at least, words for what is no number.
+pub fn float_text(float: f64) -> String {
+    if !float.is_finite() {
+        return if float.is_nan() {
+            "NaN"
+        } else if float > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        }
+        .into();
+    }
+    // Rust and Python turn to exponents at the same numbers.
+    let text = format!("{float:?}");
+    match text.split_once('e') {
+        None => text,
+        Some((digits, exponent)) => {
+            let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+    }
+}
+
 fn typed(name: &str, text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"__type__": ""#);
     out.extend_from_slice(name.as_bytes());
@@ -105,13 +116,13 @@ fn push(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.extend_from_slice(buffer.as_bytes());
 }
 
-/// Escapes everything beyond ASCII, as Python's `json` does by default.
+/// Escapes everything beyond ASCII, and the character DEL, as Python's `json` does by default.
 struct Ascii;
 
 impl Formatter for Ascii {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some(position) = rest.bytes().position(|byte| !byte.is_ascii()) {
+        while let Some(position) = rest.bytes().position(|byte| byte >= 0x7f) {
             let (plain, odd) = rest.split_at(position);
             writer.write_all(plain.as_bytes())?;
             let mut chars = odd.chars();
@@ -123,6 +134,10 @@ impl Formatter for Ascii {
             rest = chars.as_str();
         }
         writer.write_all(rest.as_bytes())
+    }
+
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        writer.write_all(float_text(value).as_bytes())
     }
 
     fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
