@@ -223,6 +223,31 @@ impl Judge {
         consequence
     }
 
+    /// What is left of an outcome that cannot be stored or followed up (say, because it is too large): failures, in its own
+    /// record, in those of whoever was to follow, and in its chord.
+    pub(crate) fn unfinished(
+        &self,
+        metas: &[MetaWrite],
+        plan: &Plan,
+        parts: &mut [Part],
+        error: &celeriac_core::Error,
+    ) -> Vec<MetaWrite> {
+        let now = self.app.clock().now();
+        let exception = ExceptionInfo::new("RuntimeError", error.to_string(), "builtins").encode();
+        for part in parts {
+            part.counted.state = State::Failure;
+            part.counted.value = exception.clone();
+        }
+        let own = metas.iter().map(|meta| (meta.task_id.clone(), meta.attempt));
+        let followers = plan.publications.iter().map(|publication| (publication.task_id.clone(), 0));
+        let failed = own.chain(followers).filter_map(|(id, attempt)| {
+            let mut meta = TaskMeta::new(id.as_str(), State::Failure, exception.clone());
+            meta.date_done = Some(isoformat(now));
+            self.write(id, State::Failure, attempt, &meta)
+        });
+        failed.collect()
+    }
+
     fn retry_or_fail(
         &self,
         ended: &Ended,

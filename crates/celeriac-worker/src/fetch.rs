@@ -1,16 +1,21 @@
 //! Claims deliveries as credit allows, and hands them on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use celeriac_core::{Clock, ConsumerHandle, Delivery, Ids};
+use celeriac_core::{BrokerHandle, Clock, ConsumerHandle, Delivery, Ids, QueueName, Result};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{lease::Held, prefetch::Prefetch, worker::BackOff};
 
+/// After so long without a delivery it is looked whether there should have been one.
+const WATCH: Duration = Duration::from_secs(30);
+
 /// Claims deliveries until told to stop.
 pub(crate) struct Fetcher {
     pub(crate) consumer: ConsumerHandle,
+    pub(crate) broker: BrokerHandle,
+    pub(crate) queues: Vec<QueueName>,
     pub(crate) prefetch: Arc<Prefetch>,
     pub(crate) held: Held,
     pub(crate) clock: Clock,
@@ -24,7 +29,7 @@ impl Fetcher {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut back_off = BackOff::new(self.ids.clone());
         while let Some(limit) = stop.run_until_cancelled(self.prefetch.take()).await {
-            match stop.run_until_cancelled(self.consumer.recv(limit)).await {
+            match stop.run_until_cancelled(self.watched(limit)).await {
                 None => {
                     self.prefetch.give_back(limit);
                     return;
@@ -50,6 +55,25 @@ impl Fetcher {
                         return;
                     }
                 }
+            }
+        }
+    }
+
+    /// Claims, and sees now and then that a claim which gives nothing has nothing to give. Cancel-safe, as `recv` is.
+    async fn watched(&self, limit: usize) -> Result<Vec<Delivery>> {
+        loop {
+            if let Some(received) = self.clock.timeout(WATCH, self.consumer.recv(limit)).await {
+                return received;
+            }
+            // A connection that is dead and does not know it, a wake-up that was lost: claiming anew gets over both.
+            match self.broker.depth(&self.queues).await {
+                Ok(depths) => {
+                    let ready: u64 = depths.iter().map(|depth| depth.ready).sum();
+                    if ready > 0 {
+                        tracing::warn!(ready, free = limit, "nothing was fetched for {WATCH:?}; claiming anew");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "nothing was fetched for {WATCH:?}; claiming anew"),
             }
         }
     }

@@ -67,7 +67,7 @@ impl Finisher {
                 Err(error) if !error.is_transient() && work.is_single() => {
                     // It would fail for ever. Its delivery goes where a person finds it.
                     tracing::error!(%error, "an outcome cannot be finished");
-                    work.give_up(&error);
+                    work.give_up(&error, &self.judge);
                 }
                 Err(error) if !error.is_transient() => {
                     for single in work.into_singles() {
@@ -149,6 +149,7 @@ struct Batch {
     plan: Plan,
     parts: Vec<Part>,
     settlements: Vec<Settlement>,
+    gave_up: bool,
     /// What it was made of, to be taken apart again.
     singles: Vec<Consequence>,
 }
@@ -160,6 +161,7 @@ impl Batch {
             plan: Plan::default(),
             parts: Vec::new(),
             settlements: Vec::with_capacity(batch.len()),
+            gave_up: false,
             singles: Vec::new(),
         };
         for it in &batch {
@@ -180,13 +182,18 @@ impl Batch {
         self.singles
     }
 
-    /// Keeps nothing but the delivery, for the dead set.
-    fn give_up(&mut self, error: &celeriac_core::Error) {
-        self.metas.clear();
-        self.plan = Plan::default();
-        self.parts.clear();
-        let settling_failed = self.settlements.iter().any(|it| matches!(it, Settlement::Dead { .. }));
-        self.settlements = if settling_failed {
+    /// Keeps the delivery, for the dead set, and the fact of the failure, for whoever waits: for this task, or for one that
+    /// was to follow it. What even that fails for is given up.
+    fn give_up(&mut self, error: &celeriac_core::Error, judge: &Judge) {
+        let (metas, plan) = (std::mem::take(&mut self.metas), std::mem::take(&mut self.plan));
+        let again = std::mem::replace(&mut self.gave_up, true);
+        if again {
+            self.parts.clear();
+        } else {
+            self.metas = judge.unfinished(&metas, &plan, &mut self.parts, error);
+        }
+        let burying = self.settlements.iter().any(|it| matches!(it, Settlement::Dead { .. }));
+        self.settlements = if burying && again {
             // Even burying fails: its lease lapses, and it comes back.
             Vec::new()
         } else {

@@ -1,6 +1,6 @@
 //! Decides on deliveries and runs those that may run, a slot each.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use celeriac_app::Registry;
@@ -9,9 +9,11 @@ use celeriac_core::{
     Timestamp, WorkerName,
 };
 use celeriac_protocol::TaskMeta;
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     RustPool,
@@ -131,7 +133,7 @@ impl Runner {
                 let (this, stop) = (self.clone(), stop.clone());
                 // Boxed: what is spawned is moved about a few times, and a run is some kilobytes.
                 runs.spawn(async move {
-                    Box::pin(this.run_one(prepared, &stop)).await;
+                    Box::pin(this.run_guarded(prepared, &stop)).await;
                     drop((slot, inside));
                 });
             }
@@ -151,6 +153,24 @@ impl Runner {
                 tell::buried(&self.events, &self.counts, &buried, now);
                 self.send(self.judge.buried(&buried, now)).await;
             }
+        }
+    }
+
+    /// Runs one within its span. A panic outside the task's function is a bug of ours: the run counts as lost, and the
+    /// third time as poison, so that its delivery does not stay in hand for ever.
+    async fn run_guarded(&self, prepared: Box<Prepared>, stop: &CancellationToken) {
+        let (tag, headers) = (prepared.delivery.tag.clone(), &prepared.headers);
+        let (id, retries) = (headers.id.clone(), headers.retries);
+        let span = tracing::info_span!("task", %id, name = headers.task, attempt = tag.attempt, retries);
+        let run = AssertUnwindSafe(self.run_one(prepared, stop).instrument(span)).catch_unwind();
+        if run.await.is_ok() {
+            return;
+        }
+        tracing::error!(%id, "the worker panicked while it dealt with a task: this is a bug of Celeriac");
+        if self.early.lock().remove(&tag).is_some() {
+            self.prefetch.give_back(1);
+        } else if self.held.lock().contains_key(&tag) {
+            self.settle(Settlement::Lost(tag)).await;
         }
     }
 

@@ -31,6 +31,7 @@ pub struct Worker {
     concurrency: usize,
     name: WorkerName,
     grace: Duration,
+    soft_shutdown: Duration,
     lease: Duration,
     events: bool,
     lease_thread: bool,
@@ -67,6 +68,7 @@ pub struct Builder {
     concurrency: usize,
     name: String,
     grace: Duration,
+    soft_shutdown: Duration,
     lease: Duration,
     events: bool,
     lease_thread: bool,
@@ -86,6 +88,7 @@ impl Worker {
             queues: Vec::new(),
             name: "celeriac@%h".into(),
             grace: Duration::from_secs(30),
+            soft_shutdown: Duration::ZERO,
             lease_thread: true,
         }
     }
@@ -131,6 +134,15 @@ impl Builder {
     /// How long running tasks get to finish when it stops; 30 s unless said.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// How long running tasks that are asked to stop get for it before they are put down, when the grace is over or the
+    /// worker is told to stop at once; no time unless said.
+    ///
+    /// Celery's setting of this meaning is `worker_soft_shutdown_timeout`.
+    pub fn soft_shutdown(mut self, timeout: Duration) -> Self {
+        self.soft_shutdown = timeout;
         self
     }
 
@@ -189,6 +201,7 @@ impl Builder {
             queues,
             concurrency: self.concurrency,
             grace: self.grace,
+            soft_shutdown: self.soft_shutdown,
             lease: self.lease,
             events: self.events,
             lease_thread: self.lease_thread,
@@ -326,6 +339,8 @@ impl Life {
         });
         let fetcher = Fetcher {
             consumer: consumer.clone(),
+            broker: app.broker().clone(),
+            queues: worker.queues.clone(),
             prefetch: prefetch.clone(),
             held,
             clock,
@@ -352,6 +367,7 @@ impl Life {
 
     /// Waits for the word to stop, and stops in order.
     async fn end(mut self, stage: &mut StageWatch, worker: &Worker) -> Result<Report> {
+        let mut finishing = true;
         let consuming = tokio::select! {
             biased;
             reached = stage.reached(Stage::Graceful) => {
@@ -362,14 +378,20 @@ impl Life {
             }
             ended = &mut self.fetcher => {
                 joined("the fetcher", ended);
+                tracing::error!("the broker has stopped delivering: the worker stops");
                 false
+            }
+            ended = &mut self.finisher => {
+                // Tasks that nobody finishes must not go on.
+                joined("the finisher", ended);
+                finishing = false;
+                self.cold.cancel();
+                true
             }
         };
         self.stop_fetching.cancel();
         if consuming {
             joined("the fetcher", (&mut self.fetcher).await);
-        } else {
-            tracing::error!("the broker has stopped delivering: the worker stops");
         }
         let grace = async {
             tokio::select! {
@@ -380,19 +402,22 @@ impl Life {
                 }
                 _ = stage.reached(Stage::Cold) => {}
             }
+            self.cold.cancel();
+            self.pool.ask_all();
+            worker.app.clock().sleep(worker.soft_shutdown).await;
         };
         tokio::select! {
             biased;
             ended = &mut self.runner => joined("the runner", ended),
             () = grace => {
-                self.cold.cancel();
-                self.pool.ask_all();
                 self.pool.interrupt_all();
                 joined("the runner", (&mut self.runner).await);
             }
         }
-        // Every sender of outcomes is gone now: the finisher ends when it has finished the last.
-        joined("the finisher", self.finisher.await);
+        if finishing {
+            // Every sender of outcomes is gone now: the finisher ends when it has finished the last.
+            joined("the finisher", self.finisher.await);
+        }
         self.stop_keeping.cancel();
         match self.keeper {
             Kept::Task(task) => joined("the keeper of the lease", task.await),
@@ -409,6 +434,9 @@ impl Life {
             joined("the teller of events", teller.await);
         }
         closed?;
+        if !finishing {
+            return Err(Error::new(ErrorKind::Internal, "finish tasks: the part that does it ended in a panic"));
+        }
         Ok(Report { unreturned: self.prefetch.unreturned(), ..self.counts.report() })
     }
 }
