@@ -168,7 +168,7 @@ impl Case<'_> {
             DeadReason::Failed => node.kind == Kind::Kept && !succeeds(node),
             DeadReason::Poison => {
                 // Only runs that began can have taken a worker down.
-                let lost = self.book.unsettled.iter().filter(|(id, _)| *id == node.id).count();
+                let lost = self.book.unsettled.iter().filter(|(_, id, _)| *id == node.id).count();
                 if lost < CONVICTIONS_MIN {
                     return Some(format!("convicted of killing workers after {lost} runs that were never settled"));
                 }

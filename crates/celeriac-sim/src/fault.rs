@@ -84,6 +84,10 @@ impl Dice {
         }
     }
 
+    pub(crate) fn deaf(&self, rng: &mut StdRng) -> bool {
+        self.faults > 0.0 && rng.random_bool(self.faults / 20.0)
+    }
+
     pub(crate) fn crash(&mut self, rng: &mut StdRng, step: Step) -> bool {
         if self.crashes == 0 {
             return false;

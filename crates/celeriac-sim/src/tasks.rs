@@ -126,7 +126,7 @@ impl Running {
         let key = (actor.name().to_owned(), index, attempt);
         let count = actor.world().book(|book| {
             book.running.insert(key.clone());
-            book.unsettled.insert((node.id.clone(), attempt));
+            book.unsettled.insert((actor.name().to_owned(), node.id.clone(), attempt));
             let count = book.begun.entry(index).or_default();
             *count += 1;
             *count

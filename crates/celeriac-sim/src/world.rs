@@ -49,8 +49,8 @@ pub(crate) struct Book {
     pub(crate) begun: BTreeMap<usize, u32>,
     /// How often each node's function took its effect.
     pub(crate) effects: BTreeMap<usize, u32>,
-    /// Attempts that began and have not been settled since.
-    pub(crate) unsettled: BTreeSet<(TaskId, u32)>,
+    /// Attempts that began and have not been settled since: process, task, attempt.
+    pub(crate) unsettled: BTreeSet<(String, TaskId, u32)>,
     /// What each process has acknowledged, by process.
     pub(crate) acked: BTreeMap<String, BTreeSet<TaskId>>,
     /// Tasks that a process held, or had acknowledged, when it died.
@@ -127,6 +127,15 @@ impl World {
         fault
     }
 
+    /// Whether a claim never hears of anything.
+    pub(crate) fn goes_deaf(&self) -> bool {
+        let mut state = self.state.lock();
+        let State { rng, dice, book, .. } = &mut *state;
+        let deaf = dice.deaf(rng);
+        book.faults += u64::from(deaf);
+        deaf
+    }
+
     /// Whether a process dies here.
     pub(crate) fn crashes_at(&self, step: Step) -> bool {
         let mut state = self.state.lock();
@@ -167,7 +176,7 @@ impl Book {
     /// A delivery that was lost before begins to run.
     pub(crate) fn suspect_begins(&mut self, who: &str, tag: &DeliveryTag) -> Option<TaskId> {
         let id = self.held.get(who)?.get(&(tag.key, tag.attempt))?.clone();
-        self.unsettled.insert((id.clone(), tag.attempt));
+        self.unsettled.insert((who.to_owned(), id.clone(), tag.attempt));
         Some(id)
     }
 
@@ -175,7 +184,7 @@ impl Book {
     pub(crate) fn let_go(&mut self, who: &str, tag: &DeliveryTag, settled: bool) -> Option<TaskId> {
         let id = self.held.get_mut(who)?.remove(&(tag.key, tag.attempt))?;
         if settled {
-            self.unsettled.remove(&(id.clone(), tag.attempt));
+            self.unsettled.remove(&(who.to_owned(), id.clone(), tag.attempt));
         }
         Some(id)
     }

@@ -70,6 +70,11 @@ impl SimConsumer {
 impl Consumer for SimConsumer {
     async fn recv(&self, limit: usize) -> Result<Vec<Delivery>> {
         self.actor.point(Step::Claim, Edge::Before).await;
+        if self.actor.world().goes_deaf() {
+            // A connection that is dead and does not know it: only the caller's own watch gets over it.
+            self.actor.trace(format_args!("goes deaf"));
+            return std::future::pending().await;
+        }
         if self.claimed.lock().is_empty() {
             let deliveries = self.inner.recv(limit).await?;
             self.actor.alive().await;
