@@ -164,12 +164,8 @@ fn yaml_keeps_texts_texts_and_refuses_what_a_safe_loader_refuses() {
 }
 
 #[test]
-fn a_bomb_is_refused_before_it_fills_the_memory() {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    std::io::copy(&mut std::io::Read::take(std::io::repeat(b' '), 64 << 20), &mut encoder).unwrap();
-    let bomb = encoder.finish().unwrap();
-    assert!(matches!(compression::decompress("application/x-gzip", &bomb), Err(ProtocolError::TooLarge { .. })));
-    assert!(matches!(compression::decompress("rot13", b"x"), Err(ProtocolError::Compression(_))));
+fn a_compression_that_nobody_knows_is_named() {
+    assert!(matches!(compression::decompress("rot13", b"x"), Err(ProtocolError::Compression(name)) if name == "rot13"));
 }
 
 #[test]
