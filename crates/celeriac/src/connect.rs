@@ -30,7 +30,12 @@ impl Connect for App {
         let clock = Clock::system();
         let broker = open(url, &clock).await?;
         let results = match settings.result_backend.as_deref() {
-            Some(other) if other != url => open(other, &clock).await?.results,
+            Some(other) if other != url => {
+                let other = open(other, &clock).await?;
+                // Only the results are wanted: the engine goes down with them.
+                other.broker.close().await?;
+                other.results
+            }
             _ => broker.results,
         };
         settings.broker_url = Some(url.to_owned());
@@ -56,11 +61,16 @@ struct Opened {
 const KNOWN: &[&str] = &[
     #[cfg(feature = "sqlite")]
     "sqlite://FILE",
+    #[cfg(feature = "postgres")]
+    "postgresql://USER@HOST/DATABASE",
     #[cfg(feature = "memory")]
     "memory://",
 ];
 
-#[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "no engine that waits is compiled in"))]
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "sqlite")),
+    expect(clippy::unused_async, reason = "no engine that waits is compiled in")
+)]
 async fn open(url: &str, clock: &Clock) -> Result<Opened> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
@@ -72,6 +82,13 @@ async fn open(url: &str, clock: &Clock) -> Result<Opened> {
             let engine = tokio::task::spawn_blocking(move || celeriac_sqlite::SqliteEngine::open(config, clock))
                 .await
                 .map_err(|error| Error::new(ErrorKind::Internal, "open the store").with_source(error))??;
+            Ok(Opened { broker: engine.broker(), results: engine.results(), history: Some(engine.history()) })
+        }
+        // With what Celery and SQLAlchemy write around it: `db+` for results, and the driver.
+        #[cfg(feature = "postgres")]
+        _ if is_postgres(scheme) => {
+            let config = celeriac_postgres::Config::from_url(url)?;
+            let engine = celeriac_postgres::PostgresEngine::open(config, clock.clone()).await?;
             Ok(Opened { broker: engine.broker(), results: engine.results(), history: Some(engine.history()) })
         }
         #[cfg(feature = "memory")]
@@ -90,4 +107,11 @@ async fn open(url: &str, clock: &Clock) -> Result<Opened> {
             ))
         }
     }
+}
+
+/// Whether a scheme names PostgreSQL, as Celery and SQLAlchemy write it too.
+#[cfg(feature = "postgres")]
+fn is_postgres(scheme: &str) -> bool {
+    let plain = scheme.strip_prefix("db+").unwrap_or(scheme);
+    matches!(plain.split_once('+').map_or(plain, |(plain, _driver)| plain), "postgres" | "postgresql")
 }

@@ -25,10 +25,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Features name crates and are additive: `sqlite` and `worker`, both on by default, `memory`, and `monitor`, the job
-//! viewer. `testing` is for `[dev-dependencies]`: see the module of that name. A program that only sends turns `worker` off. This crate holds no logic: it joins the others, and turns a URL into an engine.
+//! Features name crates and are additive: `sqlite` and `worker`, both on by default, `memory`, `postgres`, and `monitor`, the
+//! job viewer. `testing` is for `[dev-dependencies]`: see the module of that name. A program that only sends turns `worker` off. This crate holds no logic: it joins the others, and turns a URL into an engine.
 
 mod connect;
+#[cfg(feature = "postgres")]
+mod send_in;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "monitor")]
@@ -48,12 +50,16 @@ pub use celeriac_macros::task;
 pub use celeriac_memory as memory;
 #[cfg(feature = "monitor")]
 pub use celeriac_monitor as monitor;
+#[cfg(feature = "postgres")]
+pub use celeriac_postgres as postgres;
 pub use celeriac_protocol as protocol;
 #[cfg(feature = "sqlite")]
 pub use celeriac_sqlite as sqlite;
 #[cfg(feature = "worker")]
 pub use celeriac_worker as worker;
 pub use connect::Connect;
+#[cfg(feature = "postgres")]
+pub use send_in::{Outbox, SendIn};
 #[cfg(feature = "monitor")]
 pub use watch::Watch;
 
