@@ -5,7 +5,7 @@ STEPS=(tools format lint deny test sim docs goldens architecture browser)
 
 about() {
     case "$1" in
-    tools) echo "compilers, Python and a browser; installed where they are missing" ;;
+    tools) echo "compilers, Python, Redis and a browser; installed where they are missing" ;;
     format) echo "rustfmt" ;;
     lint) echo "clippy, every warning an error" ;;
     deny) echo "licences, bans and sources of everything compiled in" ;;
@@ -28,6 +28,7 @@ step_tools() {
     command -v cc >/dev/null || missing+=(build-essential)
     # A Python may come without what `python3 -m venv` needs.
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+    command -v redis-server >/dev/null || missing+=(redis-server)
     [ -n "${CHROMIUM-}" ] || command -v chromium >/dev/null || missing+=(chromium)
     # The tests start servers of their own from it; none needs to run.
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)

@@ -87,7 +87,9 @@ impl Bench {
         let broker = self.process.broker.as_ref().map(BrokerHandle::capabilities);
         let results = self.process.results.as_ref().map(ResultsHandle::capabilities);
         match (broker, results) {
-            (Some(broker), Some(results)) => Capabilities { push_wait: results.push_wait, ..broker },
+            (Some(broker), Some(results)) => {
+                Capabilities { push_wait: results.push_wait, self_expiring: results.self_expiring, ..broker }
+            }
             (Some(declared), None) | (None, Some(declared)) => declared,
             (None, None) => Capabilities::default(),
         }
@@ -129,6 +131,20 @@ impl Bench {
             Some(manual) => manual.advance(by),
             // The engine's own clock cannot be moved: this is the one place that waits for it.
             None => tokio::time::sleep(by).await,
+        }
+    }
+
+    /// A time after which a record expires. Short where the store's own time must really pass.
+    pub fn expiry(&self) -> Duration {
+        if self.capabilities().self_expiring { Duration::from_secs(1) } else { self.moment() }
+    }
+
+    /// Lets so much time pass that records of this age are expired.
+    pub async fn let_expire(&self, by: Duration) {
+        self.advance(by).await;
+        if self.has_manual_time() && self.capabilities().self_expiring {
+            // The store removes them by its own clock, which cannot be moved either.
+            tokio::time::sleep(by).await;
         }
     }
 

@@ -30,4 +30,6 @@ pub struct Capabilities {
     pub push_wait: bool,
     /// Messages survive the end of every process.
     pub durable: bool,
+    /// Records go by themselves when they expire, as the engine's own time goes; `expire` finds nothing to do.
+    pub self_expiring: bool,
 }

@@ -65,10 +65,18 @@ const KNOWN: &[&str] = &[
     "postgresql://USER@HOST/DATABASE",
     #[cfg(feature = "memory")]
     "memory://",
+    #[cfg(feature = "redis")]
+    "redis://HOST",
+    #[cfg(feature = "redis")]
+    "rediss://HOST",
+    #[cfg(feature = "redis")]
+    "redis+socket:///PATH",
+    #[cfg(feature = "redis")]
+    "sentinel://HOST?master_name=NAME",
 ];
 
 #[cfg_attr(
-    not(any(feature = "postgres", feature = "sqlite")),
+    not(any(feature = "postgres", feature = "redis", feature = "sqlite")),
     expect(clippy::unused_async, reason = "no engine that waits is compiled in")
 )]
 async fn open(url: &str, clock: &Clock) -> Result<Opened> {
@@ -94,6 +102,12 @@ async fn open(url: &str, clock: &Clock) -> Result<Opened> {
         #[cfg(feature = "memory")]
         "memory" => {
             let engine = celeriac_memory::MemoryEngine::new(clock.clone());
+            Ok(Opened { broker: engine.broker(), results: engine.results(), history: Some(engine.history()) })
+        }
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+socket" | "unix" | "sentinel" => {
+            let config = celeriac_redis::Config::from_url(url)?;
+            let engine = celeriac_redis::RedisEngine::open(config, clock.clone()).await?;
             Ok(Opened { broker: engine.broker(), results: engine.results(), history: Some(engine.history()) })
         }
         _ => {

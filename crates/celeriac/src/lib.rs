@@ -25,8 +25,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Features name crates and are additive: `sqlite` and `worker`, both on by default, `memory`, `postgres`, and `monitor`, the
-//! job viewer. `testing` is for `[dev-dependencies]`: see the module of that name. A program that only sends turns `worker` off. This crate holds no logic: it joins the others, and turns a URL into an engine.
+//! Features name crates and are additive: `sqlite` and `worker`, both on by default, `memory`, `postgres`, `redis`, for queues
+//! shared with Celery, and `monitor`, the job viewer. `testing` is for `[dev-dependencies]`: see the module of that name. A
+//! program that only sends turns `worker` off. This crate holds no logic: it joins the others, and turns a URL into an
+//! engine.
 
 mod connect;
 #[cfg(feature = "postgres")]
@@ -53,6 +55,8 @@ pub use celeriac_monitor as monitor;
 #[cfg(feature = "postgres")]
 pub use celeriac_postgres as postgres;
 pub use celeriac_protocol as protocol;
+#[cfg(feature = "redis")]
+pub use celeriac_redis as redis;
 #[cfg(feature = "sqlite")]
 pub use celeriac_sqlite as sqlite;
 #[cfg(feature = "worker")]

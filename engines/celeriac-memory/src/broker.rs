@@ -24,6 +24,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     consumers: true,
     push_wait: true,
     durable: false,
+    self_expiring: false,
 };
 
 /// Carries messages in memory. See [`Broker`].

@@ -44,6 +44,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     peek: true,
     consumers: true,
     push_wait: true,
+    self_expiring: false,
     durable: true,
 };
 

@@ -169,4 +169,5 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     consumers: true,
     push_wait: true,
     durable: true,
+    self_expiring: false,
 };

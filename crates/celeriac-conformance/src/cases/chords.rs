@@ -209,10 +209,10 @@ pub(crate) async fn racing_repeats_complete_for_one_member(bench: Bench) -> Resu
 }
 
 pub(crate) async fn an_expired_chord_is_removed(bench: Bench) -> Result<()> {
-    let expires = Some(bench.after(bench.moment()));
+    let expires = Some(bench.after(bench.expiry()));
     bench.results().begin_chord("chord", 2, expires).await?;
     check_waiting(&join(&bench, "a", 0).await?);
-    bench.advance(bench.moment()).await;
+    bench.let_expire(bench.expiry()).await;
     bench.results().expire().await?;
     begin(&bench, 1).await?;
     assert_eq!(values(join(&bench, "b", 0).await?), ["b"], "nothing is left of the expired one");
