@@ -13,7 +13,7 @@ use newsletter::{
     import::{Imported, import_file},
     mail::Mailer,
     store::Store,
-    tasks::{send_email, summarize},
+    tasks::{queue_rest, send_email, summarize},
     web::{self, Site},
 };
 use tokio::net::TcpListener;
@@ -141,7 +141,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     };
     if runs(Part::Worker) {
         let worker = Worker::builder(app.clone())
-            .tasks(tasks![send_email, summarize])
+            .tasks(tasks![send_email, summarize, queue_rest])
             .state(mailer)
             .state(store)
             .concurrency(usize::from(cli.concurrency))

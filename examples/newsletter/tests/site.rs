@@ -112,7 +112,8 @@ async fn link_of(bench: &support::Bench, email: &str) -> anyhow::Result<String> 
     let send = "for its token".to_owned();
     let letter = newsletter::mail::Letter { subject: "s".into(), body: "b".into() };
     bench.store.begin(send.clone(), letter, bench.app.clock().now()).await?;
-    match bench.store.errand(send, email.to_owned()).await? {
+    let task = celeriac::core::TaskId::new("somebody's")?;
+    match bench.store.errand(send, email.to_owned(), task, bench.app.clock().now()).await? {
         newsletter::store::Errand::Deliver(_, reader) => Ok(format!("/unsubscribe/{}", reader.token)),
         other => anyhow::bail!("{other:?}"),
     }

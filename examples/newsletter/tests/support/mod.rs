@@ -19,7 +19,7 @@ use celeriac::prelude::*;
 use newsletter::{
     mail::Mailer,
     store::{Progress, Store},
-    tasks::{send_email, summarize},
+    tasks::{queue_rest, send_email, summarize},
     web::{Site, router},
 };
 use serde::Deserialize;
@@ -98,7 +98,7 @@ impl Bench {
     pub async fn deliver(&self, mailer: Mailer, send: &str) -> anyhow::Result<Progress> {
         let stop = Shutdown::new();
         let worker = Worker::builder(self.app.clone())
-            .tasks(tasks![send_email, summarize])
+            .tasks(tasks![send_email, summarize, queue_rest])
             .state(mailer)
             .state(self.store.clone())
             .build()?;
