@@ -4,6 +4,7 @@
 //! programs make, whose token is the permission. No script runs but our own.
 
 mod answer;
+mod linger;
 mod outbox;
 mod readers;
 mod sends;
@@ -69,6 +70,7 @@ pub fn router(site: Site) -> Router {
         .fallback(answer::no_such_page)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn(linger::linger))
         .with_state(site)
 }
 
