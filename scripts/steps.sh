@@ -29,6 +29,8 @@ step_tools() {
     # A Python may come without what `python3 -m venv` needs.
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     [ -n "${CHROMIUM-}" ] || command -v chromium >/dev/null || missing+=(chromium)
+    # The tests start servers of their own from it; none needs to run.
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
     [ ${#missing[@]} -eq 0 ] && return 0
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"

@@ -51,9 +51,19 @@ struct Cli {
     /// The queue [default: `CELERIAC_BROKER_URL`, `CELERY_BROKER_URL`, else sqlite://newsletter-queue.db]
     #[arg(long, global = true, value_name = "URL")]
     broker: Option<String>,
-    /// The readers' file
-    #[arg(long, global = true, default_value = "newsletter.db", env = "NEWSLETTER_READERS", value_name = "FILE")]
-    readers: PathBuf,
+    /// Where readers and sends are kept: postgresql://… or sqlite://FILE
+    #[arg(
+        long,
+        global = true,
+        default_value = "sqlite://newsletter.db",
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    database: String,
+    /// A SQLite file for them, whatever `--database` says
+    #[arg(long, global = true, env = "NEWSLETTER_READERS", value_name = "FILE")]
+    readers: Option<PathBuf>,
     /// How many mails are on their way at a time
     #[arg(long, global = true, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     concurrency: u16,
@@ -91,20 +101,12 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let store = Store::open(&cli.readers)?;
+    let store = store(&cli).await?;
     if let Some(Part::Import { file }) = &cli.part {
         tell(&import_file(&store, file).await?);
         return Ok(());
     }
-    let mut settings = Settings::from_env()?;
-    // `GET /tasks/{id}` tells how often a mail was tried.
-    settings.result_extended = true;
-    let url = cli
-        .broker
-        .clone()
-        .or_else(|| settings.broker_url.clone())
-        .unwrap_or_else(|| "sqlite://newsletter-queue.db".into());
-    let app = App::connect_with(&url, settings).await?;
+    let app = app(&cli).await?;
     let mailer = Mailer::from_lookup(|name| std::env::var(name).ok())?;
 
     let (shutdown, stop) = (Shutdown::on_signals(), CancellationToken::new());
@@ -162,6 +164,22 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     app.close().await?;
     Ok(())
+}
+
+async fn store(cli: &Cli) -> anyhow::Result<Store> {
+    match &cli.readers {
+        Some(file) => Store::open(file),
+        None => Store::connect(&cli.database).await,
+    }
+}
+
+async fn app(cli: &Cli) -> anyhow::Result<App> {
+    let mut settings = Settings::from_env()?;
+    // `GET /tasks/{id}` tells how often a mail was tried.
+    settings.result_extended = true;
+    let named = cli.broker.clone().or_else(|| settings.broker_url.clone());
+    let url = named.unwrap_or_else(|| "sqlite://newsletter-queue.db".into());
+    Ok(App::connect_with(&url, settings).await?)
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -7,14 +7,21 @@ use newsletter::{
     mail::Letter,
     tasks::{queue_rest, send_email},
 };
-use support::{Bench, Catcher, bench};
+use support::{Bench, Catcher, Kept, bench};
 
 const LIST: &str = "ann@example.com,Ann\nbob@example.com,Bob\nchloe@example.com,Chloë\n";
 const SEND: &str = "begun-and-left";
 
+on_both! {
+    a_send_that_was_recorded_and_not_queued_goes_out
+    a_send_that_was_queued_without_a_note_of_it_gives_nobody_two_mails
+    a_send_to_nobody_ends_too
+    each_send_has_somebody_who_looks_after_it_from_its_beginning
+}
+
 /// What a web process has done when it ends after recording a send to three readers.
-async fn recorded() -> anyhow::Result<(Bench, Vec<String>)> {
-    let bench = bench().await?;
+async fn recorded(kept: Kept) -> anyhow::Result<(Bench, Vec<String>)> {
+    let bench = bench(kept).await?;
     bench.post("/import", "text/csv", LIST).await?;
     let letter = Letter { subject: "Hi".into(), body: "Hello".into() };
     let emails = bench.store.begin(SEND.into(), letter, bench.app.clock().now()).await?;
@@ -32,17 +39,15 @@ async fn finished(bench: &Bench, catcher: &Catcher) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_send_that_was_recorded_and_not_queued_goes_out() -> anyhow::Result<()> {
-    let (bench, _) = recorded().await?;
+async fn a_send_that_was_recorded_and_not_queued_goes_out(kept: Kept) -> anyhow::Result<()> {
+    let (bench, _) = recorded(kept).await?;
     let catcher = Catcher::start(bench.folder())?;
     bench.app.send(queue_rest(SEND.into())).await?;
     finished(&bench, &catcher).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_send_that_was_queued_without_a_note_of_it_gives_nobody_two_mails() -> anyhow::Result<()> {
-    let (bench, emails) = recorded().await?;
+async fn a_send_that_was_queued_without_a_note_of_it_gives_nobody_two_mails(kept: Kept) -> anyhow::Result<()> {
+    let (bench, emails) = recorded(kept).await?;
     let catcher = Catcher::start(bench.folder())?;
     // Both sets of tasks are there when the worker comes, and run at the same time.
     bench.app.send_many(emails.into_iter().map(|email| send_email(email, SEND.into()))).await?;
@@ -50,9 +55,8 @@ async fn a_send_that_was_queued_without_a_note_of_it_gives_nobody_two_mails() ->
     finished(&bench, &catcher).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_send_to_nobody_ends_too() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn a_send_to_nobody_ends_too(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     let letter = Letter { subject: "Hi".into(), body: "Hello".into() };
     assert!(bench.store.begin(SEND.into(), letter, bench.app.clock().now()).await?.is_empty());
     bench.app.send(queue_rest(SEND.into())).await?;
@@ -61,9 +65,8 @@ async fn a_send_to_nobody_ends_too() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_send_has_somebody_who_looks_after_it_from_its_beginning() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn each_send_has_somebody_who_looks_after_it_from_its_beginning(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     bench.post("/import", "text/csv", LIST).await?;
     let (send, _) = bench.send(r#"{"subject": "Hi", "body": "Hello"}"#).await?;
     let depths = bench.app.broker().depth(&[QueueName::new("celery")?]).await?;
