@@ -8,8 +8,9 @@ use celeriac::{
     monitor::{Config, Credentials},
     prelude::*,
 };
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use newsletter::{
+    health,
     import::{Imported, import_file},
     mail::Mailer,
     store::Store,
@@ -69,6 +70,13 @@ struct Cli {
     concurrency: u16,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Served {
+    Web,
+    Worker,
+    Viewer,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 enum Part {
     /// Only the page
@@ -77,6 +85,11 @@ enum Part {
     Worker,
     /// Only the job viewer
     Viewer,
+    /// Ask a part of this machine whether it serves, and end with 0 if so: for containers and scripts
+    Health {
+        /// Which
+        part: Served,
+    },
     /// Sign everybody in a list up, and end
     Import {
         /// CSV with the columns `email` and, if you like, `name`; `-` reads standard input
@@ -101,11 +114,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let store = store(&cli).await?;
-    if let Some(Part::Import { file }) = &cli.part {
-        tell(&import_file(&store, file).await?);
-        return Ok(());
+    match &cli.part {
+        Some(Part::Import { file }) => {
+            tell(&import_file(&store(&cli).await?, file).await?);
+            return Ok(());
+        }
+        Some(Part::Health { part }) => return ask(&cli, *part).await,
+        _ => {}
     }
+    let store = store(&cli).await?;
     let app = app(&cli).await?;
     let mailer = Mailer::from_lookup(|name| std::env::var(name).ok())?;
 
@@ -180,6 +197,18 @@ async fn app(cli: &Cli) -> anyhow::Result<App> {
     let named = cli.broker.clone().or_else(|| settings.broker_url.clone());
     let url = named.unwrap_or_else(|| "sqlite://newsletter-queue.db".into());
     Ok(App::connect_with(&url, settings).await?)
+}
+
+async fn ask(cli: &Cli, part: Served) -> anyhow::Result<()> {
+    match part {
+        Served::Web => health::web(cli.listen).await,
+        Served::Viewer => health::viewer(cli.viewer_listen).await,
+        Served::Worker => {
+            let app = app(cli).await?;
+            health::worker(&app).await?;
+            Ok(app.close().await?)
+        }
+    }
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -108,6 +108,7 @@ async fn what_is_not_there_is_said_so(kept: Kept) -> anyhow::Result<()> {
     for path in ["/tasks/nonsense", &long, "/sends/none", "/sends/none/events", "/sends/none/progress", "/nowhere"] {
         assert_eq!(bench.get(path).await?.0, StatusCode::NOT_FOUND, "{path}");
     }
+    assert_eq!(bench.get("/health").await?, (StatusCode::OK, "ok\n".into()));
     let never_sent = bench.task("00000000-0000-4000-8000-000000000000").await?;
     assert_eq!(never_sent["state"], "PENDING");
     Ok(())

@@ -64,6 +64,7 @@ pub fn router(site: Site) -> Router {
         .route("/sends/{id}/events", get(sends::events))
         .route("/tasks/{id}", get(sends::task))
         .route("/outbox", get(outbox::show))
+        .route("/health", get(answer::health))
         .route("/style.css", asset("text/css; charset=utf-8", include_str!("../../static/style.css")))
         .route("/watch.js", asset("text/javascript; charset=utf-8", include_str!("../../static/watch.js")))
         .route("/icon.svg", asset("image/svg+xml", include_str!("../../static/icon.svg")))
