@@ -15,6 +15,7 @@ const program = (name) => {
   if (!existsSync(path)) throw new Error(`${path} is missing: cargo build -p newsletter -p celeriac-cli`);
   return path;
 };
+const stack = process.env.NEWSLETTER_ON === "stack";
 const pictures = join(root, "target", "screenshots");
 mkdirSync(pictures, { recursive: true });
 
@@ -47,9 +48,9 @@ export async function openPage(browser, options = {}) {
   return page;
 }
 
-/** Keeps a picture for people: target/screenshots/NAME.png. */
+/** Keeps a picture for people: target/screenshots/NAME.png, and stack-NAME.png of the stack. */
 export async function picture(page, name) {
-  await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+  await page.screenshot({ path: join(pictures, `${stack ? "stack-" : ""}${name}.png`), fullPage: true });
 }
 
 /** True when nothing sticks out to the side. */
@@ -62,7 +63,6 @@ export async function fits(page) {
  * lecture's five processes with PostgreSQL and Redis.
  */
 export async function startNewsletter(extra = {}) {
-  const stack = process.env.NEWSLETTER_ON === "stack";
   const folder = mkdtempSync(join(tmpdir(), "newsletter-"));
   const env = { PATH: process.env.PATH, HOME: folder, RUST_LOG: "warn", ...extra };
   const [command, args, signs] = stack
