@@ -8,7 +8,7 @@ mod sends;
 use std::{borrow::Cow, time::Duration};
 
 use anyhow::Context as _;
-use deadpool_postgres::{Client, Pool, Transaction};
+use deadpool_postgres::{Client, Pool, PoolError, Transaction};
 use tokio_postgres::{Row, types::ToSql};
 
 /// How many connections a process keeps. One serves some thousand short statements a second.
@@ -74,7 +74,12 @@ impl Postgres {
     }
 
     async fn client(&self) -> anyhow::Result<Client> {
-        self.0.get().await.context("could not connect to the database")
+        let connected = self.0.get().await.map_err(|error| match error {
+            // What the pool says around it tells nobody more.
+            PoolError::Backend(error) => error.into(),
+            error => anyhow::Error::from(error),
+        });
+        connected.context("could not connect to the database")
     }
 
     /// The rows of one statement.
