@@ -5,7 +5,7 @@ STEPS=(tools format lint deny test sim docs goldens architecture browser)
 
 about() {
     case "$1" in
-    tools) echo "compilers, Python, Redis and a browser; installed where they are missing" ;;
+    tools) echo "compilers, Python, PostgreSQL, Redis and a browser; installed where they are missing" ;;
     format) echo "rustfmt" ;;
     lint) echo "clippy, every warning an error" ;;
     deny) echo "licences, bans and sources of everything compiled in" ;;
@@ -107,5 +107,5 @@ step_browser() {
         path=$(dirname "$python"):$PATH
     fi
     cargo build --locked -p newsletter -p celeriac-cli || return 1
-    (cd interop/browser && PATH=$path npm ci --no-audit --no-fund && PATH=$path npm test)
+    (cd interop/browser && PATH=$path npm ci --no-audit --no-fund && PATH=$path npm test && PATH=$path npm run test:stack)
 }

@@ -1,7 +1,8 @@
-// Starts the newsletter with its job viewer on free ports in a folder of its own, and a browser to look at them.
+// Starts the newsletter with its job viewer on free ports in a folder of its own (by itself or on its servers), and a
+// browser to look at them.
 // Used by the tests beside it; it leaves nothing running and nothing behind but pictures in target/screenshots.
 import { spawn, execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, existsSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,6 +15,7 @@ const program = (name) => {
   if (!existsSync(path)) throw new Error(`${path} is missing: cargo build -p newsletter -p celeriac-cli`);
   return path;
 };
+const stack = process.env.NEWSLETTER_ON === "stack";
 const pictures = join(root, "target", "screenshots");
 mkdirSync(pictures, { recursive: true });
 
@@ -35,7 +37,8 @@ export async function openPlainBrowser() {
 
 /** A page that collects whatever goes wrong in it, in `page.troubles`. */
 export async function openPage(browser, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  // Nothing moves: a picture shows how a page is, not how it is becoming.
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
   page.troubles = [];
   page.on("pageerror", (error) => page.troubles.push(`error: ${error.message}`));
@@ -45,9 +48,9 @@ export async function openPage(browser, options = {}) {
   return page;
 }
 
-/** Keeps a picture for people: target/screenshots/NAME.png. */
+/** Keeps a picture for people: target/screenshots/NAME.png, and stack-NAME.png of the stack. */
 export async function picture(page, name) {
-  await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+  await page.screenshot({ path: join(pictures, `${stack ? "stack-" : ""}${name}.png`), fullPage: true });
 }
 
 /** True when nothing sticks out to the side. */
@@ -55,26 +58,29 @@ export async function fits(page) {
   return page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth);
 }
 
-/** The newsletter in one process: `web` and `viewer` are its addresses. */
+/**
+ * The newsletter: `web` and `viewer` are its addresses. One process on files, or, where NEWSLETTER_ON=stack says so, the
+ * lecture's five processes with PostgreSQL and Redis.
+ */
 export async function startNewsletter(extra = {}) {
   const folder = mkdtempSync(join(tmpdir(), "newsletter-"));
   const env = { PATH: process.env.PATH, HOME: folder, RUST_LOG: "warn", ...extra };
-  const child = spawn(program("newsletter"), ["--listen", "127.0.0.1:0", "--viewer-listen", "127.0.0.1:0"], {
-    cwd: folder,
-    env,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const [command, args, signs] = stack
+    ? [join(root, "examples", "newsletter", "stack"), ["up", "--data", join(folder, "stack"), "--program", program("newsletter"), ...stackOptions()], STACK_SIGNS]
+    : [program("newsletter"), ["--listen", "127.0.0.1:0", "--viewer-listen", "127.0.0.1:0"], SIGNS];
+  // Other users run PostgreSQL: they may pass through, and read nothing.
+  if (stack) chmodSync(folder, 0o711);
+  const child = spawn(command, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   let errors = "";
   child.stderr.on("data", (data) => { errors += data; });
   const ended = new Promise((resolve) => child.on("exit", resolve));
   const addresses = await new Promise((resolve, reject) => {
-    const look = () => {
-      const viewer = said.match(/job viewer is (http:\S+)/);
-      const web = said.match(/newsletter: (http:\S+)/);
-      if (viewer && web && said.includes("the worker is")) resolve({ viewer: viewer[1], web: web[1] });
-    };
-    child.stdout.on("data", (data) => { said += data; look(); });
+    child.stdout.on("data", (data) => {
+      said += data;
+      const [web, viewer, ready] = signs.map((sign) => said.match(sign));
+      if (web && viewer && ready) resolve({ web: web[1], viewer: viewer[1] });
+    });
     ended.then((code) => reject(new Error(`the newsletter ended with ${code}: ${errors}`)));
   });
   return {
@@ -85,8 +91,21 @@ export async function startNewsletter(extra = {}) {
     async stop() {
       child.kill("SIGTERM");
       await ended;
+      for (const log of ["worker", "app", "job_viewer"]) {
+        const path = join(folder, "stack", `${log}.log`);
+        if (stack) errors += readFileSync(path, "utf8");
+      }
       rmSync(folder, { recursive: true, force: true });
       if (errors.includes("panicked")) throw new Error(errors);
     },
   };
+}
+
+/** What it says when the page, the job viewer and everything serve. */
+const SIGNS = [/newsletter: (http:\S+)/, /job viewer is (http:\S+)/, /the worker is/];
+const STACK_SIGNS = [/^app +(http:\S+)$/m, /^job_viewer +(http:\S+)$/m, /^ready: /m];
+
+/** Further options for the stack, as NEWSLETTER_STACK_OPTIONS has them. */
+function stackOptions() {
+  return (process.env.NEWSLETTER_STACK_OPTIONS ?? "").split(" ").filter(Boolean);
 }

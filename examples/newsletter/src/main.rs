@@ -8,12 +8,13 @@ use celeriac::{
     monitor::{Config, Credentials},
     prelude::*,
 };
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use newsletter::{
+    health,
     import::{Imported, import_file},
     mail::Mailer,
     store::Store,
-    tasks::{send_email, summarize},
+    tasks::{queue_rest, send_email, summarize},
     web::{self, Site},
 };
 use tokio::net::TcpListener;
@@ -51,12 +52,29 @@ struct Cli {
     /// The queue [default: `CELERIAC_BROKER_URL`, `CELERY_BROKER_URL`, else sqlite://newsletter-queue.db]
     #[arg(long, global = true, value_name = "URL")]
     broker: Option<String>,
-    /// The readers' file
-    #[arg(long, global = true, default_value = "newsletter.db", env = "NEWSLETTER_READERS", value_name = "FILE")]
-    readers: PathBuf,
+    /// Where readers and sends are kept: postgresql://… or sqlite://FILE
+    #[arg(
+        long,
+        global = true,
+        default_value = "sqlite://newsletter.db",
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    database: String,
+    /// A SQLite file for them, whatever `--database` says
+    #[arg(long, global = true, env = "NEWSLETTER_READERS", value_name = "FILE")]
+    readers: Option<PathBuf>,
     /// How many mails are on their way at a time
     #[arg(long, global = true, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     concurrency: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Served {
+    Web,
+    Worker,
+    Viewer,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -67,6 +85,11 @@ enum Part {
     Worker,
     /// Only the job viewer
     Viewer,
+    /// Ask a part of this machine whether it serves, and end with 0 if so: for containers and scripts
+    Health {
+        /// Which
+        part: Served,
+    },
     /// Sign everybody in a list up, and end
     Import {
         /// CSV with the columns `email` and, if you like, `name`; `-` reads standard input
@@ -91,20 +114,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let store = Store::open(&cli.readers)?;
-    if let Some(Part::Import { file }) = &cli.part {
-        tell(&import_file(&store, file).await?);
-        return Ok(());
+    match &cli.part {
+        Some(Part::Import { file }) => {
+            tell(&import_file(&store(&cli).await?, file).await?);
+            return Ok(());
+        }
+        Some(Part::Health { part }) => return ask(&cli, *part).await,
+        _ => {}
     }
-    let mut settings = Settings::from_env()?;
-    // `GET /tasks/{id}` tells how often a mail was tried.
-    settings.result_extended = true;
-    let url = cli
-        .broker
-        .clone()
-        .or_else(|| settings.broker_url.clone())
-        .unwrap_or_else(|| "sqlite://newsletter-queue.db".into());
-    let app = App::connect_with(&url, settings).await?;
+    let store = store(&cli).await?;
+    let app = app(&cli).await?;
     let mailer = Mailer::from_lookup(|name| std::env::var(name).ok())?;
 
     let (shutdown, stop) = (Shutdown::on_signals(), CancellationToken::new());
@@ -141,7 +160,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     };
     if runs(Part::Worker) {
         let worker = Worker::builder(app.clone())
-            .tasks(tasks![send_email, summarize])
+            .tasks(tasks![send_email, summarize, queue_rest])
             .state(mailer)
             .state(store)
             .concurrency(usize::from(cli.concurrency))
@@ -162,6 +181,34 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     app.close().await?;
     Ok(())
+}
+
+async fn store(cli: &Cli) -> anyhow::Result<Store> {
+    match &cli.readers {
+        Some(file) => Store::open(file),
+        None => Store::connect(&cli.database).await,
+    }
+}
+
+async fn app(cli: &Cli) -> anyhow::Result<App> {
+    let mut settings = Settings::from_env()?;
+    // `GET /tasks/{id}` tells how often a mail was tried.
+    settings.result_extended = true;
+    let named = cli.broker.clone().or_else(|| settings.broker_url.clone());
+    let url = named.unwrap_or_else(|| "sqlite://newsletter-queue.db".into());
+    Ok(App::connect_with(&url, settings).await?)
+}
+
+async fn ask(cli: &Cli, part: Served) -> anyhow::Result<()> {
+    match part {
+        Served::Web => health::web(cli.listen).await,
+        Served::Viewer => health::viewer(cli.viewer_listen).await,
+        Served::Worker => {
+            let app = app(cli).await?;
+            health::worker(&app).await?;
+            Ok(app.close().await?)
+        }
+    }
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

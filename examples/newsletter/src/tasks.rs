@@ -1,4 +1,4 @@
-//! What the workers do: one mail for each reader, and the summary when all are done.
+//! What the workers do: one mail for each reader, the summary when all are done, and whatever a web process left undone.
 
 use std::time::Duration;
 
@@ -6,13 +6,15 @@ use celeriac::prelude::*;
 
 use crate::{
     mail::{Handed, Mail, Mailer},
-    store::{Errand, Store},
+    store::{Errand, Progress, Store},
 };
 
 /// How often a mail is tried again.
 const RETRIES: u32 = 8;
 /// How long handing one mail over may take, all in all; below the task's own limit, so that a failure is noted.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(90);
+/// How long a web process has to give a send to the queue before a worker looks after it.
+pub const QUEUED_WITHIN: Duration = Duration::from_mins(1);
 
 /// Sends one mail to one reader. A repeat after a crash does not mail whoever has it already, as far as that was noted;
 /// whoever has unsubscribed since gets none.
@@ -24,39 +26,45 @@ pub async fn send_email(
     email: String,
     send: String,
 ) -> Result<(), TaskError> {
-    match store.errand(send.clone(), email.clone()).await.map_err(unusable)? {
+    let claimed = store.errand(send.clone(), email.clone(), ctx.id().clone(), ctx.app().clock().now()).await;
+    let progress = match claimed.map_err(unusable)? {
         Errand::Deliver(letter, reader) => {
             let mail = mailer.mail(&send, &letter, &reader);
-            if let Err(error) = deliver(&mailer, &store, mail).await {
-                let last = matches!(error.kind(), TaskErrorKind::Fatal) || ctx.retries() >= RETRIES;
-                if !last {
-                    return Err(error);
+            match deliver(&mailer, &store, email.clone(), mail).await {
+                Ok(progress) => progress,
+                Err(error) => {
+                    let last = matches!(error.kind(), TaskErrorKind::Fatal) || ctx.retries() >= RETRIES;
+                    if !last {
+                        return Err(error);
+                    }
+                    let progress = store.failed(send, email, error.message()).await.map_err(unusable)?;
+                    finish_if_done(&ctx, &progress).await?;
+                    return Err(TaskError::fatal(error.message()));
                 }
-                store.failed(send.clone(), email, error.message()).await.map_err(unusable)?;
-                finish_if_done(&ctx, &store, &send).await?;
-                return Err(TaskError::fatal(error.message()));
             }
         }
-        Errand::Unsubscribed => store.skipped(send.clone(), email).await.map_err(unusable)?,
-        Errand::Unknown => return Err(TaskError::fatal(format!("there is no send {send} in the readers' file"))),
-        Errand::Delivered => {}
-    }
-    finish_if_done(&ctx, &store, &send).await
+        Errand::Unsubscribed => store.skipped(send, email).await.map_err(unusable)?,
+        // Noted by an earlier run that may have ended before it saw that it was the last.
+        Errand::Delivered => known(&store, &send).await?,
+        Errand::Taken => return Ok(()),
+        Errand::Unknown => return Err(TaskError::fatal(format!("there is no send {send} to {email}"))),
+    };
+    finish_if_done(&ctx, &progress).await
 }
 
 /// Hands a mail over and notes it. A crash between the two repeats the mail, under the same id; the other order would
 /// lose it.
-async fn deliver(mailer: &Mailer, store: &Store, mail: Mail) -> Result<(), TaskError> {
+async fn deliver(mailer: &Mailer, store: &Store, email: String, mail: Mail) -> Result<Progress, TaskError> {
     let handed = tokio::time::timeout(HAND_OVER_WITHIN, mailer.hand_over(&mail)).await;
     let handed = handed.map_err(|_| TaskError::retryable(format!("not handed over within {HAND_OVER_WITHIN:?}")))??;
-    store.delivered(mail, matches!(handed, Handed::Outbox)).await.map_err(unusable)
+    store.delivered(email, mail, matches!(handed, Handed::Outbox)).await.map_err(unusable)
 }
 
 /// Whoever finds that nobody is left sends the summary; a unique key keeps it to one.
-async fn finish_if_done(ctx: &Context, store: &Store, send: &str) -> Result<(), TaskError> {
-    let progress = store.progress(send.to_owned()).await.map_err(unusable)?;
-    if progress.is_some_and(|progress| progress.is_done() && progress.summary.is_none()) {
-        ctx.app().send(summarize(send.to_owned()).unique(&format!("summary of {send}"), 1.hours())).await?;
+async fn finish_if_done(ctx: &Context, progress: &Progress) -> Result<(), TaskError> {
+    if progress.is_done() && progress.summary.is_none() {
+        let key = format!("summary of {}", progress.id);
+        ctx.app().send(summarize(progress.id.clone()).unique(&key, 1.hours())).await?;
     }
     Ok(())
 }
@@ -67,7 +75,27 @@ pub async fn summarize(ctx: Context, store: State<Store>, send: String) -> Resul
     store.summarize(send, ctx.app().clock().now()).await.map_err(unusable)
 }
 
-/// The readers' file is busy or away: trying again may help.
+/// Looks after a send that a web process has begun: queues a task for everybody who still waits, unless it is known that
+/// the queue has them all. A task too many finds its mail taken or delivered, and does nothing.
+#[task(max_retries = 100, backoff = "1s", backoff_max = "5m")]
+pub async fn queue_rest(ctx: Context, store: State<Store>, send: String) -> Result<usize, TaskError> {
+    let waiting = store.unqueued(send.clone()).await.map_err(unusable)?;
+    let missing = waiting.len();
+    ctx.app().send_many(waiting.into_iter().map(|email| send_email(email, send.clone()))).await?;
+    store.queued(send.clone()).await.map_err(unusable)?;
+    if let Some(progress) = store.progress(send).await.map_err(unusable)? {
+        // Of a send to nobody no mail is the last.
+        finish_if_done(&ctx, &progress).await?;
+    }
+    Ok(missing)
+}
+
+async fn known(store: &Store, send: &str) -> Result<Progress, TaskError> {
+    let progress = store.progress(send.to_owned()).await.map_err(unusable)?;
+    progress.ok_or_else(|| TaskError::fatal(format!("there is no send {send}")))
+}
+
+/// The store is busy or away: trying again may help.
 #[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn unusable(error: anyhow::Error) -> TaskError {
     TaskError::retryable(format!("{error:#}"))

@@ -8,16 +8,23 @@ use axum::{
 };
 use futures_util::stream;
 use rand::{Rng as _, RngCore as _, SeedableRng as _, rngs::StdRng};
-use support::{FORM, JSON, bench, outbox};
+use support::{FORM, JSON, Kept, bench, outbox};
 
 const MULTIPART: &str = "multipart/form-data; boundary=x";
 /// Each of them takes a body.
 const POSTS: [&str; 4] = ["/register", "/send", "/import", "/unsubscribe/x"];
 const HUNDRED_MB: usize = 100 << 20;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn random_bytes_are_refused_and_break_nothing() -> anyhow::Result<()> {
-    let bench = bench().await?;
+on_both! {
+    random_bytes_are_refused_and_break_nothing
+    truncated_json_and_wrong_types_are_refused_with_a_sentence
+    a_hundred_megabytes_are_too_large_and_are_not_kept
+    over_the_wire_too_the_answer_to_a_hundred_megabytes_arrives
+    names_and_letters_with_scripts_and_semicolons_are_only_text
+}
+
+async fn random_bytes_are_refused_and_break_nothing(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     let mut random = StdRng::seed_from_u64(20);
     for round in 0..400 {
         let mut bytes = vec![0; random.random_range(0..2_000)];
@@ -33,9 +40,8 @@ async fn random_bytes_are_refused_and_break_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn truncated_json_and_wrong_types_are_refused_with_a_sentence() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn truncated_json_and_wrong_types_are_refused_with_a_sentence(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     let whole = r#"{"subject": "Hi", "body": "<p>Hello</p>"}"#;
     for end in 0..whole.len() {
         let (status, answer) = bench.post("/send", JSON, &whole[..end]).await?;
@@ -49,9 +55,8 @@ async fn truncated_json_and_wrong_types_are_refused_with_a_sentence() -> anyhow:
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_megabytes_are_too_large_and_are_not_kept() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn a_hundred_megabytes_are_too_large_and_are_not_kept(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     for (path, kind) in [("/register", JSON), ("/send", FORM), ("/import", "text/csv"), ("/import", MULTIPART)] {
         let head = if kind == MULTIPART { "--x\r\nContent-Disposition: form-data; name=\"list\"\r\n\r\n" } else { "" };
         let chunk = Bytes::from(vec![b'x'; 1 << 20]);
@@ -64,10 +69,9 @@ async fn a_hundred_megabytes_are_too_large_and_are_not_kept() -> anyhow::Result<
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn over_the_wire_too_the_answer_to_a_hundred_megabytes_arrives() -> anyhow::Result<()> {
+async fn over_the_wire_too_the_answer_to_a_hundred_megabytes_arrives(kept: Kept) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let bench = bench().await?;
+    let bench = bench(kept).await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let serving = tokio::spawn(axum::serve(listener, bench.router.clone()).into_future());
@@ -79,9 +83,8 @@ async fn over_the_wire_too_the_answer_to_a_hundred_megabytes_arrives() -> anyhow
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn names_and_letters_with_scripts_and_semicolons_are_only_text() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn names_and_letters_with_scripts_and_semicolons_are_only_text(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     let script = "<script>alert(1)</script>";
     for (email, name) in [
         ("ann@example.com", script),

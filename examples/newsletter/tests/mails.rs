@@ -5,15 +5,19 @@ mod support;
 use anyhow::Context as _;
 use newsletter::mail::Mailer;
 use serde_json::json;
-use support::{Catcher, bench};
+use support::{Catcher, Kept, bench};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 const LETTER: &str = r#"{"subject": "Grüße; \"hi\"", "body": "<p>Hello</p><p>you</p>"}"#;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sendgrid_is_tried_again_when_busy_and_believed_when_it_refuses() -> anyhow::Result<()> {
+on_both! {
+    sendgrid_is_tried_again_when_busy_and_believed_when_it_refuses
+    a_mail_server_gets_each_mail_whole_and_its_refusals_are_told_apart
+}
+
+async fn sendgrid_is_tried_again_when_busy_and_believed_when_it_refuses(kept: Kept) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let bench = bench().await?;
+    let bench = bench(kept).await?;
     let sendgrid = MockServer::start().await;
     let to = |email: &str| matchers::body_partial_json(json!({"personalizations": [{"to": [{"email": email}]}]}));
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "0");
@@ -53,9 +57,8 @@ async fn sendgrid_is_tried_again_when_busy_and_believed_when_it_refuses() -> any
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_mail_server_gets_each_mail_whole_and_its_refusals_are_told_apart() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn a_mail_server_gets_each_mail_whole_and_its_refusals_are_told_apart(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     let catcher = Catcher::start_reading(bench.folder())?;
     // The catcher says 451 to `busy` once, and 550 to `gone` always.
     let list = "ann@example.com,\"Ann; \"\"the <b>\"\"\"\nbusy@example.com,Bob\ngone@example.com,Eve\n";

@@ -7,11 +7,21 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use serde_json::{Value, json};
-use support::{FORM, JSON, bench, outbox};
+use support::{FORM, JSON, Kept, bench, outbox};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn readers_sign_up_once_by_form_or_json_and_mistakes_keep_the_form() -> anyhow::Result<()> {
-    let bench = bench().await?;
+on_both! {
+    readers_sign_up_once_by_form_or_json_and_mistakes_keep_the_form
+    another_site_cannot_post_here_and_pages_run_no_script_of_others
+    one_request_sends_to_everybody_and_a_callback_sums_up
+    a_browser_is_led_to_the_progress_and_a_bad_letter_stays_in_the_form
+    what_is_not_there_is_said_so
+    looking_at_the_link_changes_nothing_and_the_button_ends_it
+    one_click_needs_no_page_and_whoever_left_meanwhile_gets_no_mail
+    a_list_comes_by_form_or_as_it_is_and_tells_what_became_of_each_line
+}
+
+async fn readers_sign_up_once_by_form_or_json_and_mistakes_keep_the_form(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     let (status, text) = bench.post("/register", JSON, r#"{"email": "ann@example.com", "name": "Ann"}"#).await?;
     assert_eq!((status, text.as_str()), (StatusCode::CREATED, "Registration successful!"));
     assert_eq!(bench.post("/register", FORM, "email=bob%40example.com&name=Bob+B").await?.0, StatusCode::CREATED);
@@ -33,9 +43,8 @@ async fn readers_sign_up_once_by_form_or_json_and_mistakes_keep_the_form() -> an
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_site_cannot_post_here_and_pages_run_no_script_of_others() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn another_site_cannot_post_here_and_pages_run_no_script_of_others(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     for (name, value) in [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
         let request = Request::post("/send").header("host", "localhost:5050").header(name, value).body(Body::empty())?;
         assert_eq!(bench.ask(request).await?.0, StatusCode::FORBIDDEN, "{name}: {value}");
@@ -52,9 +61,8 @@ async fn another_site_cannot_post_here_and_pages_run_no_script_of_others() -> an
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_request_sends_to_everybody_and_a_callback_sums_up() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn one_request_sends_to_everybody_and_a_callback_sums_up(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     let letter = r#"{"subject": "Hi", "body": "<p>Hello</p>"}"#;
     assert_eq!(bench.post("/send", JSON, letter).await?.0, StatusCode::CONFLICT, "there is nobody");
     bench.post("/import", "text/csv", "ann@example.com,Ann\nbob@example.com,Bob\n").await?;
@@ -76,9 +84,8 @@ async fn one_request_sends_to_everybody_and_a_callback_sums_up() -> anyhow::Resu
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_browser_is_led_to_the_progress_and_a_bad_letter_stays_in_the_form() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn a_browser_is_led_to_the_progress_and_a_bad_letter_stays_in_the_form(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     bench.post("/register", FORM, "email=ann%40example.com&name=Ann").await?;
     let (status, page) = bench.submit("/send", FORM, "subject=&body=Dear+%3Cb%3Eall%3C%2Fb%3E").await?;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -95,13 +102,13 @@ async fn a_browser_is_led_to_the_progress_and_a_bad_letter_stays_in_the_form() -
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_is_said_so() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn what_is_not_there_is_said_so(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     let long = format!("/tasks/{}", "x".repeat(300));
     for path in ["/tasks/nonsense", &long, "/sends/none", "/sends/none/events", "/sends/none/progress", "/nowhere"] {
         assert_eq!(bench.get(path).await?.0, StatusCode::NOT_FOUND, "{path}");
     }
+    assert_eq!(bench.get("/health").await?, (StatusCode::OK, "ok\n".into()));
     let never_sent = bench.task("00000000-0000-4000-8000-000000000000").await?;
     assert_eq!(never_sent["state"], "PENDING");
     Ok(())
@@ -112,15 +119,15 @@ async fn link_of(bench: &support::Bench, email: &str) -> anyhow::Result<String> 
     let send = "for its token".to_owned();
     let letter = newsletter::mail::Letter { subject: "s".into(), body: "b".into() };
     bench.store.begin(send.clone(), letter, bench.app.clock().now()).await?;
-    match bench.store.errand(send, email.to_owned()).await? {
+    let task = celeriac::core::TaskId::new("somebody's")?;
+    match bench.store.errand(send, email.to_owned(), task, bench.app.clock().now()).await? {
         newsletter::store::Errand::Deliver(_, reader) => Ok(format!("/unsubscribe/{}", reader.token)),
         other => anyhow::bail!("{other:?}"),
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn looking_at_the_link_changes_nothing_and_the_button_ends_it() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn looking_at_the_link_changes_nothing_and_the_button_ends_it(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     bench.post("/import", "text/csv", "ann@example.com,Ann\nbob@example.com,Bob\n").await?;
     let link = link_of(&bench, "ann@example.com").await?;
     for _ in 0..2 {
@@ -137,9 +144,8 @@ async fn looking_at_the_link_changes_nothing_and_the_button_ends_it() -> anyhow:
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_click_needs_no_page_and_whoever_left_meanwhile_gets_no_mail() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn one_click_needs_no_page_and_whoever_left_meanwhile_gets_no_mail(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     bench.post("/import", "text/csv", "ann@example.com,Ann\nbob@example.com,Bob\n").await?;
     let link = link_of(&bench, "ann@example.com").await?;
     let (send, _) = bench.send(r#"{"subject": "Hi", "body": "<p>Hello</p>"}"#).await?;
@@ -156,9 +162,8 @@ async fn one_click_needs_no_page_and_whoever_left_meanwhile_gets_no_mail() -> an
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_list_comes_by_form_or_as_it_is_and_tells_what_became_of_each_line() -> anyhow::Result<()> {
-    let bench = bench().await?;
+async fn a_list_comes_by_form_or_as_it_is_and_tells_what_became_of_each_line(kept: Kept) -> anyhow::Result<()> {
+    let bench = bench(kept).await?;
     let list =
         "email,name\nann@example.com,Ann\n\"bob@example.com\",\"Bob, the \"\"B\"\"\"\nnonsense\nann@example.com,A\n";
     let (_, imported) = bench.post("/import", "text/csv", list).await?;

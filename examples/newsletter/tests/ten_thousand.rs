@@ -5,7 +5,6 @@ mod support;
 
 use std::{
     collections::HashSet,
-    path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -13,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use newsletter::store::Progress;
 use serde_json::{Value, json};
-use support::{Catcher, Running, first_line};
+use support::{Catcher, Kept, Running, first_line};
 
 const READERS: u32 = 10_000;
 /// What one worker has on its way at a time: a kill repeats at most so many mails.
@@ -21,25 +20,15 @@ const CONCURRENCY: u32 = 16;
 const KILLS: u32 = 3;
 /// Short, so that what a killed worker held comes back soon.
 const LEASE_SECONDS: &str = "5";
-/// Who would be told about it otherwise.
-const FOREIGN: [&str; 8] = [
-    "CELERIAC_BROKER_URL",
-    "CELERY_BROKER_URL",
-    "CELERIAC_RESULT_BACKEND",
-    "CELERY_RESULT_BACKEND",
-    "SENDGRID_API_KEY",
-    "NEWSLETTER_READERS",
-    "NEWSLETTER_LISTEN",
-    "NEWSLETTER_URL",
-];
 
-fn newsletter(folder: &Path, catcher: &Catcher) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newsletter"));
-    for name in FOREIGN {
-        command.env_remove(name);
-    }
+on_both! {
+    ten_thousand_readers_get_one_mail_each
+    three_kills_lose_no_mail_and_repeat_no_more_than_was_on_its_way
+}
+
+fn newsletter(kept: &Kept, catcher: &Catcher) -> Command {
+    let mut command = support::newsletter(kept);
     command
-        .current_dir(folder)
         .env("SMTP_URL", &catcher.url)
         .env("SMTP_FROM", "news@example.org")
         .env("SMTP_CONNECTIONS", CONCURRENCY.to_string())
@@ -48,13 +37,13 @@ fn newsletter(folder: &Path, catcher: &Catcher) -> Command {
     command
 }
 
-fn worker(folder: &Path, catcher: &Catcher) -> anyhow::Result<Running> {
-    Ok(Running(newsletter(folder, catcher).arg("worker").stdout(Stdio::null()).spawn()?))
+fn worker(kept: &Kept, catcher: &Catcher) -> anyhow::Result<Running> {
+    Ok(Running(newsletter(kept, catcher).arg("worker").stdout(Stdio::null()).spawn()?))
 }
 
 /// A page with ten thousand readers, and a letter sent to all of them.
 struct Sent {
-    folder: tempfile::TempDir,
+    kept: Kept,
     catcher: Catcher,
     _web: Running,
     url: String,
@@ -62,14 +51,13 @@ struct Sent {
     send: String,
 }
 
-async fn send_to_ten_thousand() -> anyhow::Result<Sent> {
+async fn send_to_ten_thousand(kept: Kept) -> anyhow::Result<Sent> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let folder = tempfile::tempdir()?;
-    let catcher = Catcher::start(folder.path())?;
+    let catcher = Catcher::start(kept.folder())?;
     let list: Vec<String> = (0..READERS).map(|n| format!("reader{n}@example.com,\"Reader {n}\"")).collect();
-    std::fs::write(folder.path().join("list.csv"), format!("email,name\n{}\n", list.join("\n")))?;
+    std::fs::write(kept.folder().join("list.csv"), format!("email,name\n{}\n", list.join("\n")))?;
     let started = Instant::now();
-    let import = newsletter(folder.path(), &catcher).args(["import", "list.csv"]).output()?;
+    let import = newsletter(&kept, &catcher).args(["import", "list.csv"]).output()?;
     println!("import of {READERS} readers: {:?}", started.elapsed());
     assert_eq!(
         String::from_utf8_lossy(&import.stdout),
@@ -78,7 +66,7 @@ async fn send_to_ten_thousand() -> anyhow::Result<Sent> {
         String::from_utf8_lossy(&import.stderr)
     );
 
-    let mut web = newsletter(folder.path(), &catcher).arg("web").stdout(Stdio::piped()).spawn()?;
+    let mut web = newsletter(&kept, &catcher).arg("web").stdout(Stdio::piped()).spawn()?;
     let banner = first_line(&mut web)?;
     let web = Running(web);
     let url = banner.split_whitespace().nth(1).with_context(|| format!("no address in {banner:?}"))?.to_owned();
@@ -92,7 +80,7 @@ async fn send_to_ten_thousand() -> anyhow::Result<Sent> {
     assert_eq!(tasks.len(), READERS as usize, "a task a reader");
     let send = answer["send"].as_str().context("the send's id")?.to_owned();
     assert!(catcher.caught()?.is_empty(), "no worker runs yet: the answer waited for no mail");
-    Ok(Sent { folder, catcher, _web: web, url, client, send })
+    Ok(Sent { kept, catcher, _web: web, url, client, send })
 }
 
 impl Sent {
@@ -119,11 +107,10 @@ impl Sent {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_readers_get_one_mail_each() -> anyhow::Result<()> {
-    let sent = send_to_ten_thousand().await?;
+async fn ten_thousand_readers_get_one_mail_each(kept: Kept) -> anyhow::Result<()> {
+    let sent = send_to_ten_thousand(kept).await?;
     let started = Instant::now();
-    let worker = worker(sent.folder.path(), &sent.catcher)?;
+    let worker = worker(&sent.kept, &sent.catcher)?;
     let end = sent.until(|progress| progress.summary.is_some()).await?;
     println!("{READERS} mails delivered in {:?}", started.elapsed());
     assert_eq!((end.sent, end.failed, end.repeated), (READERS, 0, 0), "{end:?}");
@@ -134,18 +121,17 @@ async fn ten_thousand_readers_get_one_mail_each() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn three_kills_lose_no_mail_and_repeat_no_more_than_was_on_its_way() -> anyhow::Result<()> {
-    let sent = send_to_ten_thousand().await?;
+async fn three_kills_lose_no_mail_and_repeat_no_more_than_was_on_its_way(kept: Kept) -> anyhow::Result<()> {
+    let sent = send_to_ten_thousand(kept).await?;
     for kill in 1..=KILLS {
-        let mut worker = worker(sent.folder.path(), &sent.catcher)?;
+        let mut worker = worker(&sent.kept, &sent.catcher)?;
         sent.until(|progress| progress.sent >= READERS * kill / (KILLS + 2)).await?;
         worker.kill();
         let now = sent.until(|_| true).await?;
         assert!(!now.is_done(), "killed in the middle: {now:?}");
         println!("killed at {} of {READERS}", now.sent);
     }
-    let survivor = worker(sent.folder.path(), &sent.catcher)?;
+    let survivor = worker(&sent.kept, &sent.catcher)?;
     let end = sent.until(|progress| progress.summary.is_some()).await?;
     assert_eq!((end.sent, end.failed), (READERS, 0), "{end:?}");
     drop(survivor);

@@ -32,6 +32,8 @@ impl Letter {
             Some("A letter needs a body.")
         } else if self.body.len() > BODY_BYTES_MAX {
             Some("The letter is too long: 256 KiB at the most.")
+        } else if self.body.contains('\0') {
+            Some("The letter has a NUL in it, which is no text.")
         } else {
             None
         }

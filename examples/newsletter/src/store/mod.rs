@@ -1,101 +1,180 @@
-//! Readers, sends and what was delivered, in a SQLite file of the newsletter's own.
+//! Readers, sends and what was delivered: in a SQLite file of the newsletter's own, or in a PostgreSQL database.
 //!
-//! Several processes share it (web and workers). Each call is one short transaction on a thread for blocking work.
+//! What there is to know and to decide is here, in `readers.rs` and `sends.rs`; `sqlite` and `postgres` only keep it, each in
+//! its SQL. Several processes share a store (web and workers). Each call is one short transaction.
 
+mod postgres;
 mod readers;
 mod sends;
+mod sqlite;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::path::Path;
 
-use anyhow::Context as _;
-use parking_lot::Mutex;
-use rusqlite::{Connection, TransactionBehavior};
+use celeriac::core::{TaskId, Timestamp};
 
+use crate::mail::{Letter, Mail};
+use postgres::Postgres;
 pub use readers::{NAME_BYTES_MAX, Reader, Registered, is_email, name_problem};
-pub use sends::{Errand, OutboxMail, Progress};
+pub use sends::{CLAIMED_FOR, Errand, OutboxMail, Progress};
+use sends::{Fate, Found, Note, summary};
+use sqlite::Sqlite;
 
-/// How long to wait for another process that writes.
-const BUSY_WAIT: Duration = Duration::from_secs(10);
-
-/// What each version of the file adds to the one before; `user_version` tells how many a file has.
-const VERSIONS: [&str; 2] = [
-    "CREATE TABLE IF NOT EXISTS readers (email TEXT PRIMARY KEY COLLATE NOCASE, name TEXT NOT NULL) STRICT;
-     CREATE TABLE IF NOT EXISTS sends (
-         id TEXT PRIMARY KEY, subject TEXT NOT NULL, total INTEGER NOT NULL, started_at INTEGER NOT NULL, summary TEXT,
-         sent INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, repeated INTEGER NOT NULL DEFAULT 0,
-         last_error TEXT
-     ) STRICT;
-     CREATE TABLE IF NOT EXISTS deliveries (
-         send TEXT NOT NULL, email TEXT NOT NULL, error TEXT, PRIMARY KEY (send, email)
-     ) STRICT, WITHOUT ROWID;
-     CREATE TABLE IF NOT EXISTS outbox (
-         id INTEGER PRIMARY KEY, email TEXT NOT NULL, subject TEXT NOT NULL, body TEXT NOT NULL, send TEXT NOT NULL
-     ) STRICT;",
-    // Tokens end unsubscribe links; whoever left during a send is counted there; a letter is kept once, not in each task.
-    "ALTER TABLE readers ADD COLUMN token TEXT;
-     UPDATE readers SET token = lower(hex(randomblob(16)));
-     CREATE UNIQUE INDEX readers_by_token ON readers (token);
-     ALTER TABLE sends ADD COLUMN body TEXT NOT NULL DEFAULT '';
-     ALTER TABLE sends ADD COLUMN unsubscribed INTEGER NOT NULL DEFAULT 0;
-     CREATE INDEX sends_by_start ON sends (started_at);",
-];
-
-/// Readers, sends and deliveries. Cheap to clone.
+/// Readers, sends and deliveries. Cheap to clone. Every call fails when the file or the database cannot be used.
 #[derive(Clone, Debug)]
-pub struct Store(Arc<Mutex<Connection>>);
+pub struct Store(Keeper);
+
+/// Who keeps it. Both do the same, each in its SQL.
+#[derive(Clone, Debug)]
+enum Keeper {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+/// Asks whoever keeps the store.
+macro_rules! ask {
+    ($store:expr, $keeper:ident => $call:expr) => {
+        match &$store.0 {
+            Keeper::Sqlite($keeper) => $call.await,
+            Keeper::Postgres($keeper) => $call.await,
+        }
+    };
+}
 
 impl Store {
-    /// Opens the file, makes its tables when it is new, and brings an older one up to date.
+    /// Opens the store that a URL names: `sqlite://FILE`, or `postgresql://user:password@host:5432/database`, also
+    /// written `postgres://`.
+    ///
+    /// # Errors
+    /// When the URL names none, or the store cannot be used. The sentence shows no password.
+    pub async fn connect(url: &str) -> anyhow::Result<Self> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        match scheme {
+            "sqlite" if !rest.is_empty() => {
+                let path = std::path::PathBuf::from(rest);
+                tokio::task::spawn_blocking(move || Self::open(&path)).await?
+            }
+            _ if scheme.split('+').next().is_some_and(|name| matches!(name, "postgresql" | "postgres")) => {
+                Ok(Self(Keeper::Postgres(Postgres::connect(url).await?)))
+            }
+            _ => anyhow::bail!(
+                "the readers can be kept in sqlite://FILE or postgresql://user:password@host:5432/database, and in no \
+                 database whose URL begins with {scheme:?}"
+            ),
+        }
+    }
+
+    /// Opens a SQLite file, makes its tables when it is new, and brings an older one up to date.
     ///
     /// # Errors
     /// When the file cannot be opened, is something else, or is newer than this program.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let db = open(path).with_context(|| format!("could not open the readers' file {}", path.display()))?;
-        Ok(Self(Arc::new(Mutex::new(db))))
+        Ok(Self(Keeper::Sqlite(Sqlite::open(path)?)))
     }
 
-    async fn with<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> anyhow::Result<T> {
-        let db = self.0.clone();
-        tokio::task::spawn_blocking(move || work(&mut db.lock())).await?.context("could not use the readers' file")
+    /// Signs somebody up.
+    pub async fn register(&self, email: String, name: String) -> anyhow::Result<Registered> {
+        let added = self.register_all(vec![(email, name)]).await?;
+        Ok(if added == 1 { Registered::Now } else { Registered::Already })
     }
 
-    /// The same, and on the disk when it returns: who was told that they are a reader stays one through a power cut. Notes
-    /// of deliveries do without: one that a power cut takes repeats a mail, and loses none.
-    async fn with_durably<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> anyhow::Result<T> {
-        self.with(|db| {
-            db.pragma_update(None, "synchronous", "FULL")?;
-            let done = work(db);
-            db.pragma_update(None, "synchronous", "NORMAL")?;
-            done
+    /// Signs many up in one transaction, all or none, and tells how many were new. Each is an address and a name.
+    pub async fn register_all(&self, readers: Vec<(String, String)>) -> anyhow::Result<usize> {
+        let readers: Vec<Reader> = readers.into_iter().map(|(email, name)| Reader::new(email, name)).collect();
+        ask!(self, keeper => keeper.register_all(readers))
+    }
+
+    /// How many readers there are.
+    pub async fn count(&self) -> anyhow::Result<u32> {
+        ask!(self, keeper => keeper.count())
+    }
+
+    /// The reader whose unsubscribe link ends with this.
+    pub async fn reader_with(&self, token: String) -> anyhow::Result<Option<Reader>> {
+        ask!(self, keeper => keeper.reader_with(token))
+    }
+
+    /// Removes the reader whose unsubscribe link ends with this, and tells whether there was one.
+    pub async fn unsubscribe(&self, token: String) -> anyhow::Result<bool> {
+        ask!(self, keeper => keeper.unsubscribe(token))
+    }
+
+    /// Begins a send to everybody who is a reader now, and gives their addresses. Until [`Self::queued`] is told of it, their
+    /// tasks may be missing.
+    pub async fn begin(&self, id: String, letter: Letter, now: Timestamp) -> anyhow::Result<Vec<String>> {
+        ask!(self, keeper => keeper.begin(id, letter, now))
+    }
+
+    /// Notes that the queue has a task for every reader of a send.
+    pub async fn queued(&self, send: String) -> anyhow::Result<()> {
+        ask!(self, keeper => keeper.queued(send))
+    }
+
+    /// Whose task may be missing in the queue: who still waits for a send that the queue may not have taken whole. Nobody
+    /// when it did, or when there is no such send.
+    pub async fn unqueued(&self, send: String) -> anyhow::Result<Vec<String>> {
+        ask!(self, keeper => keeper.unqueued(send))
+    }
+
+    /// What is left to do for one reader of a send, claimed for this task: until [`CLAIMED_FOR`] is over no other gets the
+    /// same mail to deliver.
+    pub async fn errand(&self, send: String, email: String, task: TaskId, now: Timestamp) -> anyhow::Result<Errand> {
+        Ok(ask!(self, keeper => keeper.claim(send, email, task, now))?.map_or(Errand::Unknown, Found::errand))
+    }
+
+    /// Notes that a mail was handed over, and puts it into the outbox where `outbox` says so. A second time counts as a
+    /// repeat. Tells how far the send is now.
+    pub async fn delivered(&self, email: String, mail: Mail, outbox: bool) -> anyhow::Result<Progress> {
+        self.note(Note {
+            send: mail.send.clone(),
+            email,
+            fate: Fate::Sent,
+            error: None,
+            outbox: outbox.then_some(mail),
         })
         .await
     }
-}
 
-fn open(path: &Path) -> anyhow::Result<Connection> {
-    let mut db = Connection::open(path)?;
-    db.busy_timeout(BUSY_WAIT)?;
-    db.pragma_update(None, "journal_mode", "WAL")?;
-    db.pragma_update(None, "synchronous", "NORMAL")?;
-    // Two processes may find the same new file: the second waits here and finds it made.
-    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let missing = VERSIONS.get(version as usize..).with_context(|| {
-        format!(
-            "it is of version {version}, and this program knows {} at the most: use a newer program",
-            VERSIONS.len()
-        )
-    })?;
-    for step in missing {
-        transaction.execute_batch(step)?;
+    /// Notes that a reader unsubscribed before it was their turn. Tells how far the send is now.
+    pub async fn skipped(&self, send: String, email: String) -> anyhow::Result<Progress> {
+        self.note(Note { send, email, fate: Fate::Unsubscribed, error: None, outbox: None }).await
     }
-    transaction.pragma_update(None, "user_version", u32::try_from(VERSIONS.len())?)?;
-    transaction.commit()?;
-    Ok(db)
+
+    /// Notes that a mail never will be handed over. Tells how far the send is now.
+    pub async fn failed(&self, send: String, email: String, error: &str) -> anyhow::Result<Progress> {
+        self.note(Note { send, email, fate: Fate::Failed, error: Some(error.to_owned()), outbox: None }).await
+    }
+
+    async fn note(&self, note: Note) -> anyhow::Result<Progress> {
+        let unknown = format!("there is no send {} to {}", note.send, note.email);
+        ask!(self, keeper => keeper.note(note))?.ok_or_else(|| anyhow::anyhow!(unknown))
+    }
+
+    /// How far a send has come; none when there is no such send.
+    pub async fn progress(&self, send: String) -> anyhow::Result<Option<Progress>> {
+        ask!(self, keeper => keeper.progress(send))
+    }
+
+    /// The last sends, newest first.
+    pub async fn recent(&self, limit: u32) -> anyhow::Result<Vec<Progress>> {
+        ask!(self, keeper => keeper.recent(limit))
+    }
+
+    /// Writes the summary of a send, once, and gives it.
+    ///
+    /// # Errors
+    /// Also when there is no such send.
+    pub async fn summarize(&self, send: String, now: Timestamp) -> anyhow::Result<String> {
+        let Some(progress) = self.progress(send.clone()).await? else { anyhow::bail!("there is no send {send}") };
+        if let Some(written) = progress.summary {
+            return Ok(written);
+        }
+        let text = summary(&progress, now);
+        ask!(self, keeper => keeper.summarize(send, text.clone()))?;
+        Ok(text)
+    }
+
+    /// How many mails the outbox has, and the last of them, newest first.
+    pub async fn outbox(&self, limit: u32) -> anyhow::Result<(u32, Vec<OutboxMail>)> {
+        ask!(self, keeper => keeper.outbox(limit))
+    }
 }

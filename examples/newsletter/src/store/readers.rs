@@ -2,9 +2,6 @@
 
 use lettre::Address;
 use rand::RngCore as _;
-use rusqlite::{OptionalExtension as _, params};
-
-use super::Store;
 
 /// The longest e-mail address in bytes, as RFC 5321 has it.
 const EMAIL_BYTES_MAX: usize = 254;
@@ -14,12 +11,19 @@ pub const NAME_BYTES_MAX: usize = 120;
 /// Somebody who gets the letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// Where.
+    /// Where. Two addresses that differ in the case of ASCII letters alone are one.
     pub email: String,
     /// Their name; may be empty.
     pub name: String,
     /// What their unsubscribe link ends with: nobody can guess it.
     pub token: String,
+}
+
+impl Reader {
+    /// A reader as they sign up, with a token of their own.
+    pub(super) fn new(email: String, name: String) -> Self {
+        Self { email, name, token: token() }
+    }
 }
 
 /// What became of signing up.
@@ -29,68 +33,6 @@ pub enum Registered {
     Now,
     /// They were one already.
     Already,
-}
-
-impl Store {
-    /// Signs somebody up.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn register(&self, email: String, name: String) -> anyhow::Result<Registered> {
-        let added = self.register_all(vec![(email, name)]).await?;
-        Ok(if added == 1 { Registered::Now } else { Registered::Already })
-    }
-
-    /// Signs many up in one transaction, and tells how many were new. Each is an address and a name.
-    ///
-    /// # Errors
-    /// When the file cannot be used; nobody is signed up then.
-    pub async fn register_all(&self, readers: Vec<(String, String)>) -> anyhow::Result<usize> {
-        self.with_durably(move |db| {
-            let transaction = db.transaction()?;
-            let mut added = 0;
-            {
-                let mut insert =
-                    transaction.prepare("INSERT OR IGNORE INTO readers (email, name, token) VALUES (?, ?, ?)")?;
-                for (email, name) in readers {
-                    added += insert.execute(params![email, name, token()])?;
-                }
-            }
-            transaction.commit()?;
-            Ok(added)
-        })
-        .await
-    }
-
-    /// How many readers there are.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn count(&self) -> anyhow::Result<u32> {
-        self.with(|db| db.query_row("SELECT count(*) FROM readers", [], |row| row.get(0))).await
-    }
-
-    /// The reader whose unsubscribe link ends with this.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn reader_with(&self, token: String) -> anyhow::Result<Option<Reader>> {
-        self.with(move |db| {
-            db.query_row("SELECT email, name FROM readers WHERE token = ?", [&token], |row| {
-                Ok(Reader { email: row.get(0)?, name: row.get(1)?, token: token.clone() })
-            })
-            .optional()
-        })
-        .await
-    }
-
-    /// Removes the reader whose unsubscribe link ends with this, and tells whether there was one.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn unsubscribe(&self, token: String) -> anyhow::Result<bool> {
-        self.with_durably(move |db| Ok(db.execute("DELETE FROM readers WHERE token = ?", [token])? == 1)).await
-    }
 }
 
 /// 128 bits of the system's randomness, as text.

@@ -1,14 +1,21 @@
 //! Sends: a letter on its way to all who were readers when it was sent, and how far it has come.
+//!
+//! ```text
+//! waiting ──► sent            counted once, however often it is noted; a second hand-over counts as a repeat
+//!    ├──────► unsubscribed    left before it was their turn
+//!    └──────► failed ──► sent when somebody runs the task again
+//! ```
+
+use std::time::Duration;
 
 use celeriac::core::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Reader, Store};
+use super::Reader;
 use crate::mail::{Letter, Mail};
 
-/// Stands in place of an error where a reader left before it was their turn.
-const UNSUBSCRIBED: &str = "unsubscribed";
+/// How long one mail belongs to the task that claimed it: as long as a run may last, with some leeway.
+pub const CLAIMED_FOR: Duration = Duration::from_secs(150);
 
 /// How far a send has come.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,6 +24,8 @@ pub struct Progress {
     pub id: String,
     /// Its subject.
     pub subject: String,
+    /// When it was begun.
+    pub started_at: Timestamp,
     /// How many readers it goes to.
     pub total: u32,
     /// How many have got it.
@@ -48,22 +57,6 @@ impl Progress {
     pub fn percent(&self) -> u64 {
         (u64::from(self.done()) * 100).checked_div(u64::from(self.total)).unwrap_or(100)
     }
-
-    const COLUMNS: &str = "id, subject, total, sent, failed, unsubscribed, repeated, last_error, summary";
-
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            subject: row.get(1)?,
-            total: row.get(2)?,
-            sent: row.get(3)?,
-            failed: row.get(4)?,
-            unsubscribed: row.get(5)?,
-            repeated: row.get(6)?,
-            last_error: row.get(7)?,
-            summary: row.get(8)?,
-        })
-    }
 }
 
 /// What there is to do for one reader of a send.
@@ -73,9 +66,11 @@ pub enum Errand {
     Deliver(Letter, Reader),
     /// Nothing: they have it, or had left when it was their turn.
     Delivered,
+    /// Nothing now: another task has it in hand. Should that one die, it comes back under its own id.
+    Taken,
     /// Nothing: they have unsubscribed.
     Unsubscribed,
-    /// Nothing: there is no such send in this file.
+    /// Nothing: there is no such send, or it does not go to them.
     Unknown,
 }
 
@@ -90,208 +85,150 @@ pub struct OutboxMail {
     pub body: String,
 }
 
-impl Store {
-    /// Begins a send, and gives the addresses it goes to.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn begin(&self, id: String, letter: Letter, now: Timestamp) -> anyhow::Result<Vec<String>> {
-        self.with_durably(move |db| {
-            let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let emails: Vec<String> = transaction
-                .prepare("SELECT email FROM readers ORDER BY email")?
-                .query_map([], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            transaction.execute(
-                "INSERT INTO sends (id, subject, body, total, started_at) VALUES (?, ?, ?, ?, ?)",
-                params![
-                    id,
-                    letter.subject,
-                    letter.body,
-                    i64::try_from(emails.len()).unwrap_or(i64::MAX),
-                    now.as_microsecond()
-                ],
-            )?;
-            transaction.commit()?;
-            Ok(emails)
-        })
-        .await
+/// What has become of one reader's mail. Stored by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Waiting,
+    Sent,
+    Failed,
+    Unsubscribed,
+}
+
+impl Fate {
+    pub(super) const ALL: [Self; 4] = [Self::Waiting, Self::Sent, Self::Failed, Self::Unsubscribed];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Unsubscribed => "unsubscribed",
+        }
     }
 
-    /// What is left to do for one reader of a send.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn errand(&self, send: String, email: String) -> anyhow::Result<Errand> {
-        self.with(move |db| {
-            // Who failed for good is tried again when somebody retries the task; who left stays left.
-            let mut done = db.prepare_cached(
-                "SELECT 1 FROM deliveries WHERE send = ?1 AND email = ?2 AND (error IS NULL OR error = ?3)",
-            )?;
-            if done.exists([&send, &email, UNSUBSCRIBED])? {
-                return Ok(Errand::Delivered);
+    /// True where a mail may still go out: who failed for good is tried again when somebody runs the task again.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::Waiting | Self::Failed)
+    }
+}
+
+impl std::str::FromStr for Fate {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let found = Self::ALL.into_iter().find(|fate| fate.as_str() == text);
+        found.ok_or_else(|| anyhow::anyhow!("{text:?} is nothing that becomes of a mail"))
+    }
+}
+
+/// One reader's part of a send as it is found when a task asks for it.
+pub(super) struct Found {
+    pub(super) fate: Fate,
+    /// True when the mail is the asking task's now.
+    pub(super) claimed: bool,
+    pub(super) letter: Letter,
+    /// None when they have unsubscribed since.
+    pub(super) reader: Option<Reader>,
+}
+
+impl Found {
+    pub(super) fn errand(self) -> Errand {
+        match self.reader {
+            _ if !self.fate.is_open() => Errand::Delivered,
+            _ if !self.claimed => Errand::Taken,
+            Some(reader) => Errand::Deliver(self.letter, reader),
+            None => Errand::Unsubscribed,
+        }
+    }
+}
+
+/// What has become of one reader's mail, to be written down.
+pub(super) struct Note {
+    pub(super) send: String,
+    pub(super) email: String,
+    pub(super) fate: Fate,
+    pub(super) error: Option<String>,
+    /// Goes into the outbox in the same transaction.
+    pub(super) outbox: Option<Mail>,
+}
+
+/// What a note changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Whether the mail's fate is another now. A note that comes too late changes none.
+    pub(super) changes: bool,
+    pub(super) sent: i32,
+    pub(super) failed: i32,
+    pub(super) unsubscribed: i32,
+    pub(super) repeated: i32,
+}
+
+impl Tally {
+    /// What `now` adds to the counts where `earlier` was noted before. Counted when it happens and not when somebody
+    /// looks: a page is watched while ten thousand mails go out.
+    pub(super) fn of(earlier: Fate, now: Fate) -> Self {
+        let mut tally = Self { changes: true, ..Self::default() };
+        match (earlier, now) {
+            (Fate::Sent, Fate::Sent) => return Self { repeated: 1, ..Self::default() },
+            (Fate::Waiting, _) => {}
+            (Fate::Failed, Fate::Sent) => tally.failed -= 1,
+            (Fate::Unsubscribed, Fate::Sent) => tally.unsubscribed -= 1,
+            _ => return Self::default(),
+        }
+        match now {
+            Fate::Waiting => {}
+            Fate::Sent => tally.sent += 1,
+            Fate::Failed => tally.failed += 1,
+            Fate::Unsubscribed => tally.unsubscribed += 1,
+        }
+        tally
+    }
+}
+
+/// How a send went, in a line.
+pub(super) fn summary(progress: &Progress, now: Timestamp) -> String {
+    let left = match progress.unsubscribed {
+        0 => String::new(),
+        left => format!(", {left} unsubscribed meanwhile"),
+    };
+    let took = Duration::try_from(now.duration_since(progress.started_at)).unwrap_or_default();
+    format!("{} sent, {} failed{left}, in {}", progress.sent, progress.failed, lasted(took))
+}
+
+/// A duration as people say it: in the unit that shows something.
+fn lasted(took: Duration) -> String {
+    let seconds = took.as_secs();
+    match seconds {
+        0 => format!("{} ms", took.as_millis()),
+        1..60 => format!("{seconds}.{} s", took.subsec_millis() / 100),
+        _ => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_is_counted_once_whatever_is_noted_how_often() {
+        for before in Fate::ALL {
+            for now in [Fate::Sent, Fate::Failed, Fate::Unsubscribed] {
+                let tally = Tally::of(before, now);
+                let counted = i32::from(before != Fate::Waiting) + tally.sent + tally.failed + tally.unsubscribed;
+                assert_eq!(counted, 1, "{before:?} {now:?}: {tally:?}");
             }
-            let mut find = db.prepare_cached("SELECT subject, body FROM sends WHERE id = ?")?;
-            let letter = find.query_row([&send], |row| Ok(Letter { subject: row.get(0)?, body: row.get(1)? }));
-            let Some(letter) = letter.optional()? else { return Ok(Errand::Unknown) };
-            let mut find = db.prepare_cached("SELECT email, name, token FROM readers WHERE email = ?")?;
-            let reader = find
-                .query_row([&email], |row| Ok(Reader { email: row.get(0)?, name: row.get(1)?, token: row.get(2)? }));
-            Ok(reader.optional()?.map_or(Errand::Unsubscribed, |reader| Errand::Deliver(letter, reader)))
-        })
-        .await
+        }
+        assert_eq!(Tally::of(Fate::Sent, Fate::Sent), Tally { repeated: 1, ..Tally::default() });
+        assert_eq!(Tally::of(Fate::Sent, Fate::Failed), Tally::default(), "too late");
+        let again = Tally::of(Fate::Failed, Fate::Sent);
+        assert_eq!((again.changes, again.sent, again.failed), (true, 1, -1));
     }
 
-    /// Notes that a mail was handed over, and puts it into the outbox where `outbox` says so. A second time counts as a
-    /// repeat.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn delivered(&self, mail: Mail, outbox: bool) -> anyhow::Result<()> {
-        self.with(move |db| {
-            let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // Counted here and not when somebody looks: a page is watched while ten thousand mails go out.
-            let earlier: Option<Option<String>> = transaction
-                .prepare_cached("SELECT error FROM deliveries WHERE send = ? AND email = ?")?
-                .query_row([&mail.send, &mail.email], |row| row.get(0))
-                .optional()?;
-            transaction
-                .prepare_cached("INSERT OR REPLACE INTO deliveries (send, email) VALUES (?, ?)")?
-                .execute([&mail.send, &mail.email])?;
-            let count = match earlier {
-                None => "UPDATE sends SET sent = sent + 1 WHERE id = ?",
-                Some(Some(_)) => "UPDATE sends SET sent = sent + 1, failed = failed - 1 WHERE id = ?",
-                Some(None) => "UPDATE sends SET repeated = repeated + 1 WHERE id = ?",
-            };
-            transaction.prepare_cached(count)?.execute([&mail.send])?;
-            if outbox {
-                transaction
-                    .prepare_cached("INSERT INTO outbox (email, subject, body, send) VALUES (?, ?, ?, ?)")?
-                    .execute([&mail.email, &mail.subject, &mail.text, &mail.send])?;
-            }
-            transaction.commit()
-        })
-        .await
-    }
-
-    /// Notes that a reader unsubscribed before it was their turn.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn skipped(&self, send: String, email: String) -> anyhow::Result<()> {
-        // Not an error of a delivery, but as final: it has its place among them so that it is counted once.
-        self.ended(send, email, UNSUBSCRIBED, "UPDATE sends SET unsubscribed = unsubscribed + 1 WHERE id = ?1").await
-    }
-
-    /// Notes that a mail never will be handed over.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn failed(&self, send: String, email: String, error: &str) -> anyhow::Result<()> {
-        self.ended(send, email, error, "UPDATE sends SET failed = failed + 1, last_error = ?2 WHERE id = ?1").await
-    }
-
-    async fn ended(&self, send: String, email: String, why: &str, count: &'static str) -> anyhow::Result<()> {
-        let why = why.to_owned();
-        self.with(move |db| {
-            let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let added = transaction.execute(
-                "INSERT OR IGNORE INTO deliveries (send, email, error) VALUES (?, ?, ?)",
-                [&send, &email, &why],
-            )?;
-            if added == 1 {
-                let mut count = transaction.prepare_cached(count)?;
-                count.raw_bind_parameter(1, &send)?;
-                if count.parameter_count() > 1 {
-                    count.raw_bind_parameter(2, &why)?;
-                }
-                count.raw_execute()?;
-            }
-            transaction.commit()
-        })
-        .await
-    }
-
-    /// How far a send has come; none when there is no such send.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn progress(&self, send: String) -> anyhow::Result<Option<Progress>> {
-        self.with(move |db| {
-            db.prepare_cached(&format!("SELECT {} FROM sends WHERE id = ?", Progress::COLUMNS))?
-                .query_row([&send], Progress::read)
-                .optional()
-        })
-        .await
-    }
-
-    /// The last sends, newest first.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn recent(&self, limit: u32) -> anyhow::Result<Vec<Progress>> {
-        self.with(move |db| {
-            let columns = Progress::COLUMNS;
-            db.prepare_cached(&format!("SELECT {columns} FROM sends ORDER BY started_at DESC LIMIT ?"))?
-                .query_map([limit], Progress::read)?
-                .collect()
-        })
-        .await
-    }
-
-    /// Writes the summary of a send, once.
-    ///
-    /// # Errors
-    /// When the file cannot be used, or there is no such send.
-    pub async fn summarize(&self, send: String, now: Timestamp) -> anyhow::Result<String> {
-        let Some(progress) = self.progress(send.clone()).await? else { anyhow::bail!("there is no send {send}") };
-        self.with(move |db| {
-            let started: i64 = db.query_row("SELECT started_at FROM sends WHERE id = ?", [&send], |row| row.get(0))?;
-            let tenths = now.as_microsecond().saturating_sub(started).max(0) / 100_000;
-            let left = match progress.unsubscribed {
-                0 => String::new(),
-                left => format!(", {left} unsubscribed meanwhile"),
-            };
-            let summary = format!(
-                "{} sent, {} failed{left}, in {}.{} s",
-                progress.sent,
-                progress.failed,
-                tenths / 10,
-                tenths % 10
-            );
-            db.execute("UPDATE sends SET summary = ? WHERE id = ? AND summary IS NULL", [&summary, &send])?;
-            Ok(summary)
-        })
-        .await
-    }
-
-    /// Says of a send that the queue did not take it, or not all of it.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn refused(&self, send: String, why: String) -> anyhow::Result<()> {
-        self.with(move |db| {
-            db.execute("UPDATE sends SET last_error = ?1, summary = 'Not sent to everybody' WHERE id = ?2", [why, send])
-        })
-        .await?;
-        Ok(())
-    }
-
-    /// How many mails the outbox has, and the last of them, newest first.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub async fn outbox(&self, limit: u32) -> anyhow::Result<(u32, Vec<OutboxMail>)> {
-        self.with(move |db| {
-            let count = db.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?;
-            let last = db
-                .prepare("SELECT email, subject, body FROM outbox ORDER BY id DESC LIMIT ?")?
-                .query_map([limit], |row| {
-                    Ok(OutboxMail { email: row.get(0)?, subject: row.get(1)?, body: row.get(2)? })
-                })?
-                .collect::<Result<_, _>>()?;
-            Ok((count, last))
-        })
-        .await
+    #[test]
+    fn a_summary_says_how_long_it_took_in_a_unit_that_shows_something() {
+        for (millis, text) in [(0, "0 ms"), (38, "38 ms"), (1_240, "1.2 s"), (59_990, "59.9 s"), (61_000, "1 min 1 s")]
+        {
+            assert_eq!(lasted(Duration::from_millis(millis)), text);
+        }
     }
 }

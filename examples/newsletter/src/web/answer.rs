@@ -3,11 +3,13 @@
 use askama::Template;
 use axum::{
     Form, Json,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, Request, State as Shared},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{Html, IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
+
+use super::Site;
 
 /// A request's body: a form or JSON, whichever it says it is.
 pub(super) struct Input<T>(pub(super) T);
@@ -65,6 +67,12 @@ pub(super) fn not_found(headers: &HeaderMap, what: &str) -> Result<Response, Oop
         return Ok((StatusCode::NOT_FOUND, format!("{what}\n")).into_response());
     }
     page(StatusCode::NOT_FOUND, &Note { title: "Not here", text: what.to_owned() })
+}
+
+/// Says that the page can use its store.
+pub(super) async fn health(Shared(site): Shared<Site>) -> Result<&'static str, Oops> {
+    site.store.count().await?;
+    Ok("ok\n")
 }
 
 pub(super) async fn no_such_page(headers: HeaderMap, uri: Uri) -> Result<Response, Oops> {

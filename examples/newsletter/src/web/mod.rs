@@ -4,6 +4,7 @@
 //! programs make, whose token is the permission. No script runs but our own.
 
 mod answer;
+mod linger;
 mod outbox;
 mod readers;
 mod sends;
@@ -63,12 +64,14 @@ pub fn router(site: Site) -> Router {
         .route("/sends/{id}/events", get(sends::events))
         .route("/tasks/{id}", get(sends::task))
         .route("/outbox", get(outbox::show))
+        .route("/health", get(answer::health))
         .route("/style.css", asset("text/css; charset=utf-8", include_str!("../../static/style.css")))
         .route("/watch.js", asset("text/javascript; charset=utf-8", include_str!("../../static/watch.js")))
         .route("/icon.svg", asset("image/svg+xml", include_str!("../../static/icon.svg")))
         .fallback(answer::no_such_page)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn(linger::linger))
         .with_state(site)
 }
 

@@ -21,7 +21,11 @@ use super::{
     Index, Oops, Site,
     answer::{Input, not_found, page, wants_page},
 };
-use crate::{mail::Letter, store::Progress, tasks::send_email};
+use crate::{
+    mail::Letter,
+    store::Progress,
+    tasks::{QUEUED_WITHIN, queue_rest, send_email},
+};
 
 /// How often a watched send is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -56,22 +60,26 @@ pub(super) async fn send(
         return page(status, &index);
     }
     let id = site.app.ids().uuid().to_string();
+    // First whoever looks after it: should this process end in the middle, a worker queues the rest.
+    site.app.send(queue_rest(id.clone()).countdown(QUEUED_WITHIN)).await?;
     let emails = site.store.begin(id.clone(), letter, site.app.clock().now()).await?;
     // One task a reader, all in one batch: the answer does not wait for a single mail.
     let tasks = emails.into_iter().map(|email| send_email(email, id.clone()));
-    let sent = match site.app.send_many(tasks).await {
-        Ok(sent) => sent,
+    let (status, sent) = match site.app.send_many(tasks).await {
+        Ok(sent) => {
+            site.store.queued(id.clone()).await?;
+            (StatusCode::OK, sent)
+        }
         Err(error) => {
-            // Whoever watches it must not wait for ever.
-            site.store.refused(id, error.to_string()).await?;
-            return Err(error.into());
+            tracing::error!("the queue did not take all of send {id}; the rest follows: {error}");
+            (StatusCode::ACCEPTED, Vec::new())
         }
     };
     if wants_page(&headers) {
         return Ok(Redirect::to(&format!("/sends/{id}")).into_response());
     }
     let ids: Vec<&TaskId> = sent.iter().map(AsyncResult::id).collect();
-    Ok(Json(json!({ "tasks": ids, "send": id })).into_response())
+    Ok((status, Json(json!({ "tasks": ids, "send": id }))).into_response())
 }
 
 #[derive(Template)]

@@ -16,10 +16,11 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use celeriac::prelude::*;
+use celeriac_testbed::{Database, Postgres};
 use newsletter::{
     mail::Mailer,
     store::{Progress, Store},
-    tasks::{send_email, summarize},
+    tasks::{queue_rest, send_email, summarize},
     web::{Site, router},
 };
 use serde::Deserialize;
@@ -32,12 +33,64 @@ pub const FORM: &str = "application/x-www-form-urlencoded";
 /// The longest answer that a test reads, in bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
-/// The site on files of its own.
+/// Runs each case on a store of each kind: `sqlite::case` and `postgres::case`.
+#[macro_export]
+macro_rules! on_both {
+    ($($case:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() -> anyhow::Result<()> {
+                super::$case($crate::support::Kept::sqlite()).await
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() -> anyhow::Result<()> {
+                super::$case($crate::support::Kept::postgres()).await
+            })*
+        }
+    };
+}
+
+/// Where a test's readers and sends are kept. It goes with the test.
+pub struct Kept {
+    pub url: String,
+    folder: tempfile::TempDir,
+    database: Option<Database>,
+}
+
+impl Kept {
+    pub fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { url: format!("sqlite://{}", folder.path().join("readers.db").display()), folder, database: None }
+    }
+
+    pub fn postgres() -> Self {
+        let database = Postgres::shared().database();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { url: database.url(), folder, database: Some(database) }
+    }
+
+    pub async fn store(&self) -> anyhow::Result<Store> {
+        Store::connect(&self.url).await
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The database, where it is one.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+}
+
+/// The site on a store of its own.
 pub struct Bench {
     pub app: App,
     pub store: Store,
     pub router: Router,
-    folder: tempfile::TempDir,
+    kept: Kept,
 }
 
 /// The mailer that only knows the outbox.
@@ -45,20 +98,19 @@ pub fn outbox() -> anyhow::Result<Mailer> {
     Mailer::from_lookup(|_| None)
 }
 
-pub async fn bench() -> anyhow::Result<Bench> {
-    let folder = tempfile::tempdir()?;
+pub async fn bench(kept: Kept) -> anyhow::Result<Bench> {
     let settings = Settings { result_extended: true, ..Settings::default() };
-    let queue = format!("sqlite://{}", folder.path().join("queue.db").display());
+    let queue = format!("sqlite://{}", kept.folder().join("queue.db").display());
     let app = App::connect_with(&queue, settings).await?;
-    let store = Store::open(&folder.path().join("readers.db"))?;
+    let store = kept.store().await?;
     let stop = CancellationToken::new();
     let site = Site { app: app.clone(), store: store.clone(), mailer: outbox()?, viewer: None, stop };
-    Ok(Bench { app, store, router: router(site), folder })
+    Ok(Bench { app, store, router: router(site), kept })
 }
 
 impl Bench {
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.kept.folder()
     }
 
     pub async fn ask(&self, request: Request<Body>) -> anyhow::Result<(StatusCode, String)> {
@@ -98,7 +150,7 @@ impl Bench {
     pub async fn deliver(&self, mailer: Mailer, send: &str) -> anyhow::Result<Progress> {
         let stop = Shutdown::new();
         let worker = Worker::builder(self.app.clone())
-            .tasks(tasks![send_email, summarize])
+            .tasks(tasks![send_email, summarize, queue_rest])
             .state(mailer)
             .state(self.store.clone())
             .build()?;
@@ -116,6 +168,32 @@ impl Bench {
         anyhow::ensure!(status == StatusCode::OK, "{status}: {text}");
         Ok(serde_json::from_str(&text)?)
     }
+}
+
+/// What a developer may have set, and a test must not meet.
+const FOREIGN: [&str; 12] = [
+    "CELERIAC_BROKER_URL",
+    "CELERY_BROKER_URL",
+    "CELERIAC_RESULT_BACKEND",
+    "CELERY_RESULT_BACKEND",
+    "DATABASE_URL",
+    "SENDGRID_API_KEY",
+    "SMTP_URL",
+    "CELERIAC_BASIC_AUTH",
+    "NEWSLETTER_VIEWER_LISTEN",
+    "NEWSLETTER_READERS",
+    "NEWSLETTER_LISTEN",
+    "NEWSLETTER_URL",
+];
+
+/// The program, with everything it keeps in one place.
+pub fn newsletter(kept: &Kept) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newsletter"));
+    for name in FOREIGN {
+        command.env_remove(name);
+    }
+    command.current_dir(kept.folder()).env("DATABASE_URL", &kept.url);
+    command
 }
 
 /// A child that does not outlive its test.
