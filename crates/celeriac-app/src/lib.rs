@@ -8,6 +8,7 @@ mod app;
 mod bind;
 pub mod canvas;
 mod context;
+mod control;
 #[doc(hidden)]
 pub mod private;
 mod registry;
@@ -21,6 +22,7 @@ mod task_error;
 pub use app::{App, Engines, host_name};
 pub use bind::{Bound, body_text};
 pub use context::Context;
+pub use control::Control;
 pub use registry::Registry;
 pub use result::{AsyncResult, GetError, GroupResult};
 pub use settings::{DEFAULT_FILE, Routes, SETTINGS, Setting, Settings, masked};

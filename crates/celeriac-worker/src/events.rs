@@ -1,15 +1,17 @@
 //! What the worker says happens, in Celery's events. Telling never delays a task and never fails one.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
 use celeriac_app::App;
-use celeriac_core::{Notice, Timestamp, WorkerName};
+use celeriac_core::{Capabilities, Notice, Timestamp, WorkerName};
 use celeriac_protocol::Event;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+
+use crate::control::LamportClock;
 
 /// The broadcast channel that events go to, as Celery's exchange.
 pub(crate) const CHANNEL: &str = "celeryev";
@@ -25,20 +27,36 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 pub(crate) struct Emitter {
     queue: Option<mpsc::Sender<Event>>,
     name: WorkerName,
-    clock: AtomicU64,
+    /// Whether events of tasks are sent.
+    of_tasks: AtomicBool,
+    /// Whether those of the worker are sent also when those of tasks are not.
+    always_there: bool,
+    /// Rings when events of tasks are wanted from now on.
+    switched: Notify,
+    clock: LamportClock,
     dropped: AtomicU64,
     pub(crate) active: AtomicUsize,
     pub(crate) processed: AtomicU64,
 }
 
 impl Emitter {
-    /// An emitter and what carries its events away; without events both do nothing.
-    pub(crate) fn new(name: WorkerName, on: bool) -> (Self, Option<mpsc::Receiver<Event>>) {
-        let (queue, waiting) = if on { Some(mpsc::channel(WAITING_MAX)).unzip() } else { (None, None) };
+    /// An emitter and what carries its events away; where nobody can be reached both do nothing.
+    ///
+    /// As in Celery a worker says that it is there also when nobody wants events of tasks, except where each word is
+    /// written into a store: an idle worker writes nothing, and the store knows its consumers by their leases.
+    pub(crate) fn new(
+        name: WorkerName,
+        broker: &Capabilities,
+        of_tasks: bool,
+    ) -> (Self, Option<mpsc::Receiver<Event>>) {
+        let (queue, waiting) = if broker.fan_out { Some(mpsc::channel(WAITING_MAX)).unzip() } else { (None, None) };
         let emitter = Self {
             queue,
             name,
-            clock: AtomicU64::new(0),
+            of_tasks: AtomicBool::new(of_tasks),
+            always_there: !broker.replay,
+            switched: Notify::new(),
+            clock: LamportClock::default(),
             dropped: AtomicU64::new(0),
             active: AtomicUsize::new(0),
             processed: AtomicU64::new(0),
@@ -46,18 +64,52 @@ impl Emitter {
         (emitter, waiting)
     }
 
-    /// Says something, if anybody is to hear it.
+    /// The clock that orders what this worker says.
+    pub(crate) fn clock(&self) -> &LamportClock {
+        &self.clock
+    }
+
+    /// Sends events of tasks from now on. False when they were sent already.
+    pub(crate) fn enable(&self) -> bool {
+        let switched = !self.of_tasks.swap(true, Ordering::Relaxed);
+        self.switched.notify_one();
+        switched
+    }
+
+    /// Sends no events of tasks any more. False when none were sent.
+    pub(crate) fn disable(&self) -> bool {
+        self.of_tasks.swap(false, Ordering::Relaxed)
+    }
+
+    /// Says that it is there.
+    pub(crate) fn heartbeat(&self, now: Timestamp) {
+        self.worker_event("worker-heartbeat", now);
+    }
+
+    /// Says something of a task, if anybody is to hear it.
     pub(crate) fn emit(&self, kind: &str, now: Timestamp, fill: impl FnOnce(Event) -> Event) {
+        if self.of_tasks.load(Ordering::Relaxed) {
+            self.say(kind, now, fill);
+        }
+    }
+
+    fn say(&self, kind: &str, now: Timestamp, fill: impl FnOnce(Event) -> Event) {
         let Some(queue) = &self.queue else { return };
-        let clock = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
-        let event = fill(Event::new(kind, seconds(now), self.name.as_str(), std::process::id(), clock));
+        let event = fill(Event::new(kind, seconds(now), self.name.as_str(), std::process::id(), self.clock.tick()));
         if queue.try_send(event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    fn says_it_is_there(&self) -> bool {
+        self.always_there || self.of_tasks.load(Ordering::Relaxed)
+    }
+
     fn worker_event(&self, kind: &str, now: Timestamp) {
-        self.emit(kind, now, |event| {
+        if !self.says_it_is_there() {
+            return;
+        }
+        self.say(kind, now, |event| {
             event
                 .value("freq", format!("{:.1}", HEARTBEAT.as_secs_f64()))
                 .value("active", self.active.load(Ordering::Relaxed))
@@ -65,7 +117,7 @@ impl Emitter {
                 .value("loadavg", load_average())
                 .text("sw_ident", Some("celeriac"))
                 .text("sw_ver", Some(env!("CARGO_PKG_VERSION")))
-                .text("sw_sys", Some("Linux"))
+                .text("sw_sys", Some(if cfg!(target_os = "linux") { "Linux" } else { std::env::consts::OS }))
         });
     }
 }
@@ -80,17 +132,24 @@ pub(crate) async fn carry(
     let mut batch = Vec::with_capacity(BATCH_MAX);
     emitter.worker_event("worker-online", app.clock().now());
     let mut beat = app.clock().now();
+    let mut said_goodbye = false;
     loop {
-        let stopped = stop.is_cancelled();
+        if said_goodbye && waiting.is_empty() {
+            return;
+        }
         tokio::select! {
             biased;
             _ = waiting.recv_many(&mut batch, BATCH_MAX) => {}
-            () = stop.cancelled(), if !stopped => emitter.worker_event("worker-offline", app.clock().now()),
-            () = app.clock().sleep_until(beat), if !stopped => {
-                emitter.worker_event("worker-heartbeat", app.clock().now());
+            () = stop.cancelled(), if !said_goodbye => {
+                said_goodbye = true;
+                emitter.worker_event("worker-offline", app.clock().now());
+            }
+            // Nobody wants heartbeats now: no timer runs.
+            () = emitter.switched.notified(), if !said_goodbye => {}
+            () = app.clock().sleep_until(beat), if !said_goodbye && emitter.says_it_is_there() => {
+                emitter.heartbeat(app.clock().now());
                 beat = app.clock().now().saturating_add(HEARTBEAT).unwrap_or(Timestamp::MAX);
             }
-            else => return,
         }
         if !batch.is_empty() {
             if let Err(error) = app.broker().broadcast(CHANNEL, notices(&batch)).await {
@@ -101,9 +160,6 @@ pub(crate) async fn carry(
         let dropped = emitter.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             tracing::warn!(dropped, "more events than can be sent: some were dropped");
-        }
-        if stopped && waiting.is_empty() {
-            return;
         }
     }
 }

@@ -6,7 +6,7 @@ use celeriac_core::{BrokerHandle, Clock, ConsumerHandle, Delivery, Ids, QueueNam
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{lease::Held, prefetch::Prefetch, worker::BackOff};
+use crate::{prefetch::Prefetch, roster::Roster, worker::BackOff};
 
 /// After so long without a delivery it is looked whether there should have been one.
 const WATCH: Duration = Duration::from_secs(30);
@@ -17,7 +17,7 @@ pub(crate) struct Fetcher {
     pub(crate) broker: BrokerHandle,
     pub(crate) queues: Vec<QueueName>,
     pub(crate) prefetch: Arc<Prefetch>,
-    pub(crate) held: Held,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
     pub(crate) out: mpsc::Sender<Vec<Delivery>>,
@@ -41,7 +41,7 @@ impl Fetcher {
                         // An empty batch is the end: the consumer was closed.
                         return;
                     }
-                    self.held.lock().extend(batch.iter().map(|it| (it.tag.clone(), it.task_id.clone())));
+                    self.roster.add(&batch);
                     if self.out.send(batch).await.is_err() {
                         // The runner is gone: so is the worker.
                         return;

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     consequence::{Consequence, Judge, Part},
-    lease::Held,
     prefetch::Prefetch,
+    roster::Roster,
     worker::BackOff,
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct Finisher {
     pub(crate) judge: Arc<Judge>,
     pub(crate) consumer: ConsumerHandle,
     pub(crate) prefetch: Arc<Prefetch>,
-    pub(crate) held: Held,
+    pub(crate) roster: Arc<Roster>,
     /// Gives up what cannot be finished; set when the worker stops at once.
     pub(crate) cold: CancellationToken,
 }
@@ -82,11 +82,7 @@ impl Finisher {
                 }
             }
         }
-        let mut held = self.held.lock();
-        for tag in &tags {
-            held.remove(tag);
-        }
-        drop(held);
+        self.roster.remove(&tags);
         self.prefetch.give_back(tags.len());
     }
 

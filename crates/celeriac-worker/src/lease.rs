@@ -1,25 +1,19 @@
 //! Keeps the lease, from a thread of its own: a task that blocks every thread of the runtime cannot lose it.
 
-use std::{collections::HashMap, sync::Arc, thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use celeriac_core::{
     BrokerHandle, Clock, ConsumerHandle, DeliveryTag, Error, ErrorKind, Pool as _, Result, Revocation, TaskId,
 };
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::RustPool;
-
-/// The deliveries in this worker's hands, and the tasks they are.
-pub(crate) type Held = Arc<Mutex<HashMap<DeliveryTag, TaskId>>>;
+use crate::{RustPool, roster::Roster};
 
 /// Keeps one consumer's lease.
 pub(crate) struct Keeper {
     pub(crate) consumer: ConsumerHandle,
     pub(crate) broker: BrokerHandle,
-    pub(crate) held: Held,
-    /// Those that were settled before their run: no lease tells of their revocation.
-    pub(crate) early: Held,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) pool: Arc<RustPool>,
     pub(crate) clock: Clock,
     /// Three renewals fit into one lease: two may fail.
@@ -47,13 +41,10 @@ impl Keeper {
                 () = self.stop.cancelled() => return,
                 () = self.clock.sleep(self.every) => {}
             }
-            let mut held: Vec<DeliveryTag> = self.held.lock().keys().cloned().collect();
-            // In order, so that a run with the same seed is the same run.
-            held.sort_unstable_by_key(|tag| (tag.key, tag.attempt));
-            match self.consumer.extend(&held).await {
+            match self.consumer.extend(&self.roster.leased()).await {
                 Ok(report) => {
                     for tag in report.lost {
-                        if let Some(id) = self.task(&tag) {
+                        if let Some(id) = self.roster.get(&tag).map(|it| it.task_id) {
                             tracing::warn!(%id, attempt = tag.attempt, "the lease was lost: the run is dropped, another worker has the task");
                             self.pool.abandon(&id, tag.attempt);
                         }
@@ -69,11 +60,10 @@ impl Keeper {
     }
 
     async fn look_after_early(&self) {
-        let mut early: Vec<_> = self.early.lock().iter().map(|(tag, id)| (id.clone(), tag.clone())).collect();
+        let early = self.roster.early();
         if early.is_empty() {
             return;
         }
-        early.sort_unstable_by_key(|(_, tag)| (tag.key, tag.attempt));
         let ids: Vec<TaskId> = early.iter().map(|(id, _)| id.clone()).collect();
         match self.broker.revoked(&ids).await {
             Ok(facts) => {
@@ -91,9 +81,5 @@ impl Keeper {
         if revocation.terminate && revocation.attempt.is_none_or(|attempt| attempt == tag.attempt) {
             self.pool.terminate(&revocation.task_id, tag.attempt);
         }
-    }
-
-    fn task(&self, tag: &DeliveryTag) -> Option<TaskId> {
-        self.held.lock().get(tag).cloned()
     }
 }

@@ -16,17 +16,21 @@
 //! ([`prefetch`](mod@prefetch)), whatever the backlog. This crate knows no engine and sends no task of its own accord.
 
 mod consequence;
+mod control;
 mod events;
 mod fetch;
 mod finish;
 mod lease;
+mod limits;
 mod pool;
 pub mod prefetch;
 mod quarantine;
 mod rate;
 mod retry;
+mod roster;
 mod runner;
 mod shutdown;
+mod slots;
 mod strategy;
 mod tell;
 mod worker;

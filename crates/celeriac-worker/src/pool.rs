@@ -102,7 +102,12 @@ impl RustPool {
         };
         tokio::select! {
             biased;
-            outcome = run => outcome.unwrap_or_else(|payload| panicked(payload.as_ref())),
+            outcome = run => match outcome.unwrap_or_else(|payload| panicked(payload.as_ref())) {
+                outcome @ Outcome::Success { .. } => outcome,
+                // It was told to stop and did: what it says of that is not why it ended.
+                _ if stop.terminate.is_cancelled() => Outcome::Terminated,
+                outcome => outcome,
+            },
             () = stop.terminate.cancelled() => Outcome::Terminated,
             () = stop.interrupt.cancelled() => Outcome::Interrupted,
             limit = hard_limit => Outcome::TimedOut { limit },

@@ -3,11 +3,9 @@
 //! The allowance is what the worker gets through in a few milliseconds: hundreds for tasks that take microseconds, none for
 //! tasks that take seconds. Nothing is hoarded.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 /// The work that is kept at hand beyond the slots, in time.
@@ -21,14 +19,23 @@ pub const CLAIM_MAX: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Prefetch {
     credit: Semaphore,
-    size: AtomicUsize,
+    sizes: Mutex<Sizes>,
+}
+
+#[derive(Debug)]
+struct Sizes {
     slots: usize,
+    allowance: usize,
+    /// The credit there is, taken or not. It may be more than slots and allowance for a while: what is taken cannot be
+    /// called back.
+    all: usize,
 }
 
 impl Prefetch {
     pub(crate) fn new(slots: usize) -> Self {
         // As much again as there are slots, until the rate is known.
-        Self { credit: Semaphore::new(slots * 2), size: AtomicUsize::new(slots * 2), slots }
+        let sizes = Sizes { slots, allowance: slots, all: slots * 2 };
+        Self { credit: Semaphore::new(sizes.all), sizes: Mutex::new(sizes) }
     }
 
     /// Takes credit for at least one delivery, and for as many as are free up to [`CLAIM_MAX`]. Cancel-safe.
@@ -53,19 +60,33 @@ impl Prefetch {
     /// What was taken and has not been given back.
     pub(crate) fn unreturned(&self) -> i64 {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        count(self.size.load(Ordering::Relaxed)) - count(self.credit.available_permits())
+        count(self.size()) - count(self.credit.available_permits())
+    }
+
+    /// The credit there is, taken or not.
+    pub(crate) fn size(&self) -> usize {
+        self.sizes.lock().all
     }
 
     /// Sets the allowance for a measured rate.
     pub(crate) fn adapt(&self, tasks_per_second: f64) {
-        let wanted = self.slots + allowance(tasks_per_second);
-        let size = self.size.load(Ordering::Relaxed);
-        if wanted > size {
-            self.credit.add_permits(wanted - size);
-            self.size.store(wanted, Ordering::Relaxed);
-        } else if wanted < size {
-            let gone = self.credit.forget_permits(size - wanted);
-            self.size.store(size - gone, Ordering::Relaxed);
+        self.change(|sizes| sizes.allowance = allowance(tasks_per_second));
+    }
+
+    /// Sets the number of slots.
+    pub(crate) fn set_slots(&self, slots: usize) {
+        self.change(|sizes| sizes.slots = slots);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sizes)) {
+        let mut sizes = self.sizes.lock();
+        change(&mut sizes);
+        let wanted = sizes.slots + sizes.allowance;
+        if wanted > sizes.all {
+            self.credit.add_permits(wanted - sizes.all);
+            sizes.all = wanted;
+        } else {
+            sizes.all -= self.credit.forget_permits(sizes.all - wanted);
         }
     }
 }

@@ -11,7 +11,7 @@ use celeriac_core::{
 use celeriac_protocol::TaskMeta;
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
@@ -19,10 +19,12 @@ use crate::{
     RustPool,
     consequence::{Consequence, Ended, Judge},
     events::Emitter,
-    lease::Held,
+    limits::Limits,
     prefetch::Prefetch,
     quarantine::{LOSSES_ALONE, Quarantine},
     rate::Buckets,
+    roster::Roster,
+    slots::Slots,
     strategy::{Decision, Prepared, decide},
     tell::{self, Counts},
     worker::BackOff,
@@ -36,16 +38,15 @@ pub(crate) struct Runner {
     pub(crate) pool: Arc<RustPool>,
     pub(crate) consumer: ConsumerHandle,
     pub(crate) prefetch: Arc<Prefetch>,
-    pub(crate) held: Held,
-    /// Those that were settled before their run, and run.
-    pub(crate) early: Held,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) worker: WorkerName,
     pub(crate) events: Arc<Emitter>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) buckets: Mutex<Buckets>,
     pub(crate) quarantine: Quarantine,
     pub(crate) outcomes: mpsc::Sender<Consequence>,
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots: Arc<Slots>,
 }
 
 impl Runner {
@@ -106,8 +107,8 @@ impl Runner {
             }
             Decision::Run(prepared) => {
                 let definition = &prepared.definition;
-                let limited =
-                    definition.options.rate_limit.map(|limit| self.buckets.lock().take(definition.name, limit, now));
+                let limit = self.limits.rate(definition);
+                let limited = limit.map(|limit| self.buckets.lock().take(definition.name, limit, now));
                 if let Some(Err(turn)) = limited {
                     self.counts.parked();
                     let tag = prepared.delivery.tag.clone();
@@ -122,8 +123,8 @@ impl Runner {
                         return self.settle(Settlement::Park { tag, until: later, message: None }).await;
                     }
                 };
-                let slot = match stop.run_until_cancelled(self.slots.clone().acquire_owned()).await {
-                    Some(Ok(slot)) if !stop.is_cancelled() => slot,
+                let slot = match stop.run_until_cancelled(self.slots.take()).await {
+                    Some(slot) if !stop.is_cancelled() => slot,
                     _ => {
                         self.counts.handed_back();
                         return self.settle(Settlement::Requeue(prepared.delivery.tag)).await;
@@ -167,10 +168,10 @@ impl Runner {
             return;
         }
         tracing::error!(%id, "the worker panicked while it dealt with a task: this is a bug of Celeriac");
-        if self.early.lock().remove(&tag).is_some() {
-            self.prefetch.give_back(1);
-        } else if self.held.lock().contains_key(&tag) {
-            self.settle(Settlement::Lost(tag)).await;
+        match self.roster.get(&tag) {
+            Some(it) if it.acknowledged => self.let_go(&tag),
+            Some(_) => self.settle(Settlement::Lost(tag)).await,
+            None => {}
         }
     }
 
@@ -192,6 +193,7 @@ impl Runner {
             }
         };
         let started = clock.now();
+        self.roster.begin(&tag, prepared.definition.name, started);
         tell::started(&self.events, &prepared, started);
         if (prepared.definition.options.track_started || self.judge.app.settings().task_track_started)
             && let (Some(results), Some(meta)) = (self.judge.app.results(), self.judge.started(&prepared, started))
@@ -210,8 +212,7 @@ impl Runner {
             self.judge.ended(&ended, now).unwrap_or_else(|error| bury(&ended.prepared, &error, settled_early));
         tell::ended(&self.events, &self.counts, &ended, wait_of(&ended.outcome, &consequence, now), now);
         if settled_early {
-            self.early.lock().remove(&tag);
-            self.prefetch.give_back(1);
+            self.let_go(&tag);
         }
         self.send(consequence).await;
     }
@@ -244,9 +245,7 @@ impl Runner {
             match self.consumer.settle(vec![Settlement::Ack(tag.clone())]).await {
                 Ok(settled) if asked_before || settled == [Settled::Done] => {
                     // No longer held, but its credit is not back before its end: nothing is hoarded.
-                    if let Some(id) = self.held.lock().remove(tag) {
-                        self.early.lock().insert(tag.clone(), id);
-                    }
+                    self.roster.acknowledge(tag);
                     return Early::Settled;
                 }
                 Ok(_) => return Early::NotOurs,
@@ -264,13 +263,13 @@ impl Runner {
 
     /// Forgets a delivery that is not this worker's any more.
     fn let_go(&self, tag: &DeliveryTag) {
-        self.held.lock().remove(tag);
+        self.roster.remove([tag]);
         self.prefetch.give_back(1);
     }
 
     fn request(&self, prepared: &Prepared) -> Request {
-        let (headers, delivery, options) = (&prepared.headers, &prepared.delivery, &prepared.definition.options);
-        let settings = self.judge.app.settings();
+        let (headers, delivery, settings) = (&prepared.headers, &prepared.delivery, self.judge.app.settings());
+        let limits = self.limits.time(&prepared.definition);
         let (hard, soft) = headers.timelimit;
         let seconds = |limit: Option<f64>| limit.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
         Request {
@@ -286,8 +285,8 @@ impl Runner {
             redelivered: delivery.redelivered,
             worker: self.worker.clone(),
             message: delivery.message.clone(),
-            soft_limit: seconds(soft).or(options.soft_time_limit).or(settings.task_soft_time_limit),
-            hard_limit: seconds(hard).or(options.time_limit).or(settings.task_time_limit),
+            soft_limit: seconds(soft).or(limits.soft).or(settings.task_soft_time_limit),
+            hard_limit: seconds(hard).or(limits.hard).or(settings.task_time_limit),
         }
     }
 

@@ -4,20 +4,24 @@ use std::{sync::Arc, time::Duration};
 
 use celeriac_app::{App, Registry, StateMap, TaskDefinition, host_name};
 use celeriac_core::{ConsumerHandle, Error, ErrorKind, Ids, QueueName, Result, Subscription, Topology, WorkerName};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     RustPool, Shutdown,
     consequence::Judge,
+    control::Control,
     events::{self, Emitter},
     fetch::Fetcher,
     finish::{self, Finisher},
-    lease::{Held, Keeper},
+    lease::Keeper,
+    limits::Limits,
     prefetch::Prefetch,
     quarantine::Quarantine,
+    roster::Roster,
     runner::Runner,
     shutdown::{Stage, StageWatch},
+    slots::Slots,
     tell::Counts,
 };
 
@@ -230,7 +234,7 @@ impl Worker {
             .broker()
             .consume(Subscription { worker: self.name.clone(), queues: self.queues.clone(), lease: self.lease })
             .await?;
-        let life = Life::begin(&self, consumer)?;
+        let life = Life::begin(&self, consumer, &shutdown)?;
         let queues: Vec<_> = self.queues.iter().map(QueueName::as_str).collect();
         tracing::info!("{} ready: {} slots, queues {}", self.name, self.concurrency, queues.join(", "));
         let report = life.end(&mut stage, &self).await?;
@@ -261,6 +265,7 @@ struct Life {
     finisher: AbortOnDropHandle<()>,
     keeper: Kept,
     teller: Option<AbortOnDropHandle<()>>,
+    controller: AbortOnDropHandle<()>,
     /// Last, for when the others are dropped before their end.
     _put_down: PutDown,
 }
@@ -284,10 +289,11 @@ enum Kept {
 }
 
 impl Life {
-    fn begin(worker: &Worker, consumer: ConsumerHandle) -> Result<Self> {
+    fn begin(worker: &Worker, consumer: ConsumerHandle, shutdown: &Shutdown) -> Result<Self> {
         let app = worker.app.clone();
         let clock = app.clock().clone();
-        let (held, early) = (Held::default(), Held::default());
+        let (roster, limits) = (Arc::new(Roster::default()), Arc::new(Limits::default()));
+        let slots = Slots::new(worker.concurrency);
         let prefetch = Arc::new(Prefetch::new(worker.concurrency));
         let pool =
             Arc::new(RustPool::new(app.clone(), worker.registry.clone(), worker.state.clone(), worker.concurrency));
@@ -298,7 +304,7 @@ impl Life {
         // One batch in hand, one on its way: what is claimed is bounded by the credit, not by this channel.
         let (deliveries_in, deliveries) = mpsc::channel(2);
         let (outcomes_in, outcomes) = mpsc::channel(finish::BATCH_MAX * 2);
-        let (emitter, waiting) = Emitter::new(worker.name.clone(), worker.events);
+        let (emitter, waiting) = Emitter::new(worker.name.clone(), &app.broker().capabilities(), worker.events);
         let emitter = Arc::new(emitter);
         let teller =
             waiting.map(|waiting| spawn(events::carry(app.clone(), emitter.clone(), waiting, stop_telling.clone())));
@@ -306,8 +312,7 @@ impl Life {
         let keeper = Keeper {
             consumer: consumer.clone(),
             broker: app.broker().clone(),
-            held: held.clone(),
-            early: early.clone(),
+            roster: roster.clone(),
             pool: pool.clone(),
             clock: clock.clone(),
             every: worker.lease / 3,
@@ -318,7 +323,7 @@ impl Life {
             judge: judge.clone(),
             consumer: consumer.clone(),
             prefetch: prefetch.clone(),
-            held: held.clone(),
+            roster: roster.clone(),
             cold: cold.clone(),
         };
         let runner = Arc::new(Runner {
@@ -327,27 +332,44 @@ impl Life {
             pool: pool.clone(),
             consumer: consumer.clone(),
             prefetch: prefetch.clone(),
-            held: held.clone(),
-            early,
+            roster: roster.clone(),
+            limits: limits.clone(),
             worker: worker.name.clone(),
-            events: emitter,
+            events: emitter.clone(),
             counts: counts.clone(),
             buckets: parking_lot::Mutex::default(),
             quarantine: Quarantine::default(),
             outcomes: outcomes_in,
-            slots: Arc::new(Semaphore::new(worker.concurrency)),
+            slots: slots.clone(),
         });
         let fetcher = Fetcher {
             consumer: consumer.clone(),
             broker: app.broker().clone(),
             queues: worker.queues.clone(),
             prefetch: prefetch.clone(),
-            held,
-            clock,
+            roster: roster.clone(),
+            clock: clock.clone(),
             ids: app.ids().clone(),
             out: deliveries_in,
         };
+        let control = Control {
+            app,
+            name: worker.name.clone(),
+            registry: worker.registry.clone(),
+            consumer: consumer.clone(),
+            queues: parking_lot::Mutex::new(worker.queues.clone()),
+            roster,
+            pool: pool.clone(),
+            slots,
+            prefetch: prefetch.clone(),
+            limits,
+            events: emitter,
+            shutdown: shutdown.clone(),
+            started_at: clock.now(),
+            revoked: parking_lot::Mutex::default(),
+        };
         Ok(Self {
+            controller: spawn(control.run(stop_telling.clone())),
             consumer,
             _put_down: PutDown { stop_keeping: stop_keeping.clone(), pool: pool.clone() },
             pool,
@@ -430,6 +452,7 @@ impl Life {
         }
         let closed = self.consumer.close().await;
         self.stop_telling.cancel();
+        joined("remote control", self.controller.await);
         if let Some(teller) = self.teller {
             joined("the teller of events", teller.await);
         }

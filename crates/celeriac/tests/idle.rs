@@ -48,8 +48,9 @@ fn an_idle_worker_sleeps() {
 #[test]
 fn an_idle_worker_that_sends_events_wakes_for_its_heartbeat_alone() {
     let (sleeps, cpu) = watch(true);
-    // A heartbeat every two seconds goes through four threads, and the file is looked at once after it.
-    assert!(sleeps < 10 * WATCHED.as_secs(), "its threads went to sleep {sleeps} times in {WATCHED:?}");
+    // A heartbeat every two seconds goes through four threads, and the file is looked at twice after it: by the claim, and
+    // by remote control.
+    assert!(sleeps < 12 * WATCHED.as_secs(), "its threads went to sleep {sleeps} times in {WATCHED:?}");
     assert!(cpu < WATCHED / 100, "{cpu:?} of CPU in {WATCHED:?}");
 }
 

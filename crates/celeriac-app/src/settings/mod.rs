@@ -156,6 +156,15 @@ impl Settings {
         Ok(())
     }
 
+    /// Every setting by name and as people write it, without passwords; those alone that differ from the default unless
+    /// `all`.
+    pub fn shown(&self, all: bool) -> Vec<(&'static str, String)> {
+        let mut own = self.clone();
+        let shown = SETTINGS.iter().map(|setting| (setting.name, (setting.field)(&mut own).shown()));
+        let told = shown.zip(SETTINGS).filter(|((_, value), setting)| all || *value != setting.default_shown());
+        told.map(|(shown, _)| shown).collect()
+    }
+
     /// The queue for a task of this name.
     pub fn route(&self, task: &str) -> &QueueName {
         self.task_routes.find(task).unwrap_or(&self.task_default_queue)
@@ -196,6 +205,8 @@ mod tests {
         .unwrap();
         let shown = format!("{settings:?}");
         assert!(shown.contains("redis://***@host/0") && !shown.contains("secret"), "{shown}");
+        assert_eq!(settings.shown(false), [("broker_url", "redis://***@host/0".to_owned())]);
+        assert_eq!(settings.shown(true).len(), SETTINGS.len());
     }
 
     #[test]
