@@ -117,7 +117,7 @@ fn mistakes_say_what_to_do_and_exit_codes_are_as_documented() {
         (&["--config", "nowhere.toml", "inspect", "queues"], 2, "nowhere.toml"),
         (&["inspect", "workers"], 69, ""),
         (&["call", "x", "--args", "{"], 2, "expected a JSON array"),
-        (&["-b", "redis://me:secret@h", "inspect", "queues"], 2, "sqlite://FILE"),
+        (&["-b", "kafka://me:secret@h", "inspect", "queues"], 2, "sqlite://FILE"),
         (&["worker"], 1, "celeriac_cli::Program"),
         (&["frobnicate"], 2, "--help"),
     ];

@@ -368,6 +368,6 @@ async fn garbage_ends_in_the_dead_set_with_its_reason_and_the_worker_goes_on() -
 
 #[tokio::test]
 async fn a_wrong_url_says_what_there_is() {
-    let error = App::connect("redis://me:secret@host/0").await.expect_err("no such engine here").to_string();
+    let error = App::connect("kafka://me:secret@host/0").await.expect_err("no such engine here").to_string();
     assert!(error.contains("sqlite://") && !error.contains("secret"), "{error}");
 }
