@@ -20,6 +20,7 @@ mod control;
 mod events;
 mod fetch;
 mod finish;
+mod janitor;
 mod lease;
 mod limits;
 mod pool;

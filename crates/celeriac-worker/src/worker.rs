@@ -14,6 +14,7 @@ use crate::{
     events::{self, Emitter},
     fetch::Fetcher,
     finish::{self, Finisher},
+    janitor,
     lease::Keeper,
     limits::Limits,
     prefetch::Prefetch,
@@ -266,6 +267,7 @@ struct Life {
     keeper: Kept,
     teller: Option<AbortOnDropHandle<()>>,
     controller: AbortOnDropHandle<()>,
+    janitor: AbortOnDropHandle<()>,
     /// Last, for when the others are dropped before their end.
     _put_down: PutDown,
 }
@@ -352,6 +354,7 @@ impl Life {
             ids: app.ids().clone(),
             out: deliveries_in,
         };
+        let janitor = spawn(janitor::keep_clean(app.clone(), stop_telling.clone()));
         let control = Control {
             app,
             name: worker.name.clone(),
@@ -370,6 +373,7 @@ impl Life {
         };
         Ok(Self {
             controller: spawn(control.run(stop_telling.clone())),
+            janitor,
             consumer,
             _put_down: PutDown { stop_keeping: stop_keeping.clone(), pool: pool.clone() },
             pool,
@@ -453,6 +457,7 @@ impl Life {
         let closed = self.consumer.close().await;
         self.stop_telling.cancel();
         joined("remote control", self.controller.await);
+        joined("the janitor", self.janitor.await);
         if let Some(teller) = self.teller {
             joined("the teller of events", teller.await);
         }

@@ -191,7 +191,7 @@ async fn store(cli: &Cli) -> anyhow::Result<Store> {
 }
 
 async fn app(cli: &Cli) -> anyhow::Result<App> {
-    let mut settings = Settings::from_env()?;
+    let mut settings = Settings::load()?;
     // `GET /tasks/{id}` tells how often a mail was tried.
     settings.result_extended = true;
     let named = cli.broker.clone().or_else(|| settings.broker_url.clone());
