@@ -56,7 +56,8 @@ impl Control {
                 }
             })
         };
-        // What is in hand. What waits in the store is found when somebody claims it: see the answer.
+        // What is in hand here. Unlike Celery's workers this one does not remember the stamps: what waits in the store, or comes
+        // later, is not revoked.
         let ids: Vec<TaskId> = self
             .roster
             .all()

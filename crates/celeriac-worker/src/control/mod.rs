@@ -224,7 +224,8 @@ impl Control {
         }
     }
 
-    /// Introduces itself to a worker that has just begun.
+    /// Introduces itself to a worker that has just begun. What that one says it knows to be revoked is not taken over: here
+    /// revocations are facts of the store.
     fn hello(&self, arguments: &Arguments) -> Answer {
         if arguments.text("from_node")? == Some(self.name.to_string()) {
             return Ok(Value::Null);
